@@ -1,0 +1,163 @@
+"""Clips on disk: mp4 files and a Parquet manifest per shard, written so that a shard is either whole or absent.
+
+    FOLDER/index.json                       format version, frames per second, size, intrinsics
+    FOLDER/shards/00000/manifest.parquet    one row per clip
+    FOLDER/shards/00000/000000.mp4 ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gamecraft.errors import InputError
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.video import read_video, write_video
+
+__all__ = ["FORMAT_VERSION", "Clip", "ClipDataset", "ClipRecord", "ClipWriter"]
+
+FORMAT_VERSION = 1
+
+# Nearly lossless: what the autoencoder must learn is the renderer's picture, not the codec's.
+_CRF = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecord:
+    """A clip to be written: `frames` uint8 [F, H, W, 3], `poses` camera-to-world [F, 4, 4], one action per frame.
+
+    The action of frame i is the one that led to it; the first frame's action is idle.
+    """
+
+    frames: NDArray[np.uint8]
+    poses: NDArray[np.float64]
+    actions_json: str
+    caption_short: str
+    caption_long: str
+    theme: str
+    world_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A clip on disk with its annotation; `frames` decodes the video."""
+
+    path: Path
+    num_frames: int
+    poses: NDArray[np.float64]  # [F, 4, 4] camera-to-world, metres
+    actions_json: str
+    caption_short: str
+    caption_long: str
+    theme: str
+    world_seed: int
+
+    def frames(self) -> NDArray[np.uint8]:
+        """All frames, uint8 [F, H, W, 3].
+
+        Raises:
+            InputError: the file is missing, corrupt, or shorter than the manifest says.
+        """
+        frames, _ = read_video(self.path)
+        if len(frames) != self.num_frames:
+            raise InputError(f"{self.path}: {len(frames)} frames, but the manifest says {self.num_frames}")
+        return frames
+
+
+class ClipWriter:
+    """Writes a dataset shard by shard; a run that was interrupted continues with the first missing shard."""
+
+    def __init__(self, folder: Path, *, fps: int, height: int, width: int, intrinsics: Intrinsics | None = None) -> None:
+        self.folder = folder
+        index = {
+            "format_version": FORMAT_VERSION, "fps": fps, "height": height, "width": width,
+            "intrinsics": asdict(intrinsics or Intrinsics()),
+        }  # fmt: skip
+        path = folder / "index.json"
+        if path.exists():
+            existing = json.loads(path.read_text())
+            if existing != index:
+                raise InputError(f"{folder} holds a dataset with other settings: {existing}, wanted {index}; choose another folder")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".tmp")
+            partial.write_text(json.dumps(index, indent=2))
+            os.replace(partial, path)
+        self.fps = fps
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard is already complete."""
+        return (self.folder / "shards" / f"{shard:05d}" / "manifest.parquet").exists()
+
+    def write(self, shard: int, records: list[ClipRecord]) -> None:
+        """Write one shard; it appears under its name only when it is whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        final = self.folder / "shards" / f"{shard:05d}"
+        partial = final.with_suffix(f".tmp{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        rows = []
+        for number, record in enumerate(records):
+            name = f"{number:06d}.mp4"
+            write_video(partial / name, record.frames, self.fps, crf=_CRF)
+            fields = {k: v for k, v in record.__dict__.items() if k not in ("frames", "poses")}
+            rows.append({"clip": name, "num_frames": len(record.frames), "poses": record.poses.reshape(-1).tolist(), **fields})
+        pq.write_table(pa.Table.from_pylist(rows), partial / "manifest.parquet")
+        os.replace(partial, final)
+
+
+class ClipDataset:
+    """Reads a dataset folder; clips are ordered by shard, then by row.
+
+    Raises:
+        InputError: the folder is no dataset, has another format version, or has no complete shard.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        index = self.folder / "index.json"
+        if not index.exists():
+            raise InputError(f"{self.folder} is no clip dataset (no index.json); make one with `gamecraft render`")
+        info: dict[str, Any] = json.loads(index.read_text())
+        if info.get("format_version") != FORMAT_VERSION:
+            raise InputError(f"{index}: format version {info.get('format_version')}, this program reads {FORMAT_VERSION}")
+        self.fps, self.height, self.width = int(info["fps"]), int(info["height"]), int(info["width"])
+        self.intrinsics = Intrinsics(**info["intrinsics"])
+        self.shards = sorted(p.parent.name for p in self.folder.glob("shards/[0-9]*/manifest.parquet") if ".tmp" not in p.parent.name)
+        self._rows = [row for shard in self.shards for row in self._read(shard)]
+        if not self._rows:
+            raise InputError(f"{self.folder} has no complete shard")
+
+    def _read(self, shard: str) -> list[dict[str, Any]]:
+        import pyarrow.parquet as pq
+
+        rows: list[dict[str, Any]] = pq.read_table(self.folder / "shards" / shard / "manifest.parquet").to_pylist()
+        return [{**row, "shard": shard} for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> Clip:
+        row = self._rows[number]
+        return Clip(
+            path=self.folder / "shards" / row["shard"] / row["clip"],
+            num_frames=row["num_frames"],
+            poses=np.asarray(row["poses"], dtype=np.float64).reshape(-1, 4, 4),
+            **{key: row[key] for key in ("actions_json", "caption_short", "caption_long", "theme", "world_seed")},
+        )
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[i] for i in range(len(self)))
+
+    def shard_of(self, number: int) -> str:
+        """Name of the shard that holds a clip."""
+        return str(self._rows[number]["shard"])

@@ -1,0 +1,1 @@
+"""The networks: video transformer, action encoder, text encoders."""

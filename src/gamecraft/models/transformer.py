@@ -1,0 +1,232 @@
+"""The video transformer: diffusers' HunyuanVideo blocks, history beside the noise in the input, actions on the tokens.
+
+The stock block classes are kept because caches, offloading and regional compilation look them up by class.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
+from diffusers.utils import apply_lora_scale
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor
+
+from gamecraft.errors import InputError
+from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
+
+__all__ = ["GameCraftTransformer3DModel", "trim_text"]
+
+
+def trim_text(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Cut the padding that all prompts of a batch share; the mask becomes None when no padding is left.
+
+    Args:
+        embeds: token embeddings [B, L, D].
+        mask: 1 on valid tokens, 0 on padding, [B, L], padding on the right.
+
+    Returns:
+        embeds [B, l, D] and mask [B, l] (bool) or None, where l is the longest prompt.
+
+    Raises:
+        InputError: wrong shape, a prompt without a valid token, or padding that is not on the right.
+    """
+    if mask.shape != embeds.shape[:2]:
+        raise InputError(
+            f"the text mask has shape {list(mask.shape)}; expected {list(embeds.shape[:2])} as the embeddings"
+        )
+    valid = mask.bool()
+    positions = torch.arange(1, valid.shape[1] + 1, device=valid.device)
+    # one transfer to the host for both: number of valid tokens and position of the last one
+    counts, lasts = torch.stack([valid.sum(dim=1), (valid * positions).amax(dim=1)]).tolist()
+    if counts != lasts or min(counts) == 0:
+        raise InputError(
+            f"text mask with {counts} valid tokens, the last at {lasts}; expected at least one valid token "
+            "per prompt and padding on the right only"
+        )
+    longest = max(counts)
+    return embeds[:, :longest], None if min(counts) == longest else valid[:, :longest]
+
+
+class GameCraftTransformer3DModel(HunyuanVideoTransformer3DModel):  # type: ignore[misc]
+    """Velocity of noisy latents beside their clean history, given text and per-frame camera rays.
+
+    Args:
+        in_channels: 2C+1 (latents, condition, mask) for C = out_channels.
+        out_channels: latent channels C of the VAE.
+        num_attention_heads, attention_head_dim: the width is their product.
+        num_layers, num_single_layers, num_refiner_layers: dual-stream, single-stream and text refiner blocks.
+        mlp_ratio: width of the feed-forward layers over the width of the model.
+        patch_size: latent positions per token along one side.
+        guidance_embeds: whether the guidance scale is an input.
+        text_embed_dim, pooled_projection_dim: widths of the token and the pooled text embeddings.
+        rope_theta, rope_axes_dim: rotary embedding over (time, row, column); the axes sum to attention_head_dim.
+        action_channels: channels of the action encoder before its patch embedding.
+        spatial_ratio: pixels per latent position along one side.
+        history_rays: "zero" gives history frames the feature of an all-zero ray map, as published; "true" encodes
+            the rays of the history frames.
+    """
+
+    _skip_layerwise_casting_patterns: ClassVar[list[str]] = ["x_embedder", "context_embedder", "norm"]
+    _no_split_modules: ClassVar[list[str]] = [*HunyuanVideoTransformer3DModel._no_split_modules, "ActionEncoder"]
+    # as published: the camera network stays in float32 beside bfloat16 blocks, also under layerwise casting
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["action_encoder"]
+    _cp_plan: ClassVar[dict[str, Any]] = {
+        "rope": {
+            0: ContextParallelInput(split_dim=0, expected_dims=2, split_output=True),
+            1: ContextParallelInput(split_dim=0, expected_dims=2, split_output=True),
+        },
+        "transformer_blocks.0": {
+            "hidden_states": ContextParallelInput(split_dim=1, expected_dims=3, split_output=False),
+            "encoder_hidden_states": ContextParallelInput(split_dim=1, expected_dims=3, split_output=False),
+        },
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
+    }
+    # arguments of the base class that are constant here
+    ignore_for_config: ClassVar[list[str]] = ["patch_size_t", "qk_norm", "image_condition_type"]
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        *,
+        in_channels: int = 33,
+        out_channels: int = 16,
+        num_attention_heads: int = 24,
+        attention_head_dim: int = 128,
+        num_layers: int = 20,
+        num_single_layers: int = 40,
+        num_refiner_layers: int = 2,
+        mlp_ratio: float = 4.0,
+        patch_size: int = 2,
+        guidance_embeds: bool = False,
+        text_embed_dim: int = 4096,
+        pooled_projection_dim: int = 768,
+        rope_theta: float = 256.0,
+        rope_axes_dim: tuple[int, int, int] = (16, 56, 56),
+        action_channels: int = 16,
+        spatial_ratio: int = 8,
+        history_rays: Literal["zero", "true"] = "zero",
+    ) -> None:
+        if in_channels != 2 * out_channels + 1:
+            raise InputError(f"in_channels is {in_channels}; expected 2 * out_channels + 1 = {2 * out_channels + 1}")
+        if sum(rope_axes_dim) != attention_head_dim:
+            raise InputError(
+                f"rope_axes_dim {tuple(rope_axes_dim)} must sum to attention_head_dim {attention_head_dim}"
+            )
+        if history_rays not in ("zero", "true"):
+            raise InputError(f"history_rays is {history_rays!r}; expected 'zero' or 'true'")
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            num_layers=num_layers,
+            num_single_layers=num_single_layers,
+            num_refiner_layers=num_refiner_layers,
+            mlp_ratio=mlp_ratio,
+            patch_size=patch_size,
+            guidance_embeds=guidance_embeds,
+            text_embed_dim=text_embed_dim,
+            pooled_projection_dim=pooled_projection_dim,
+            rope_theta=rope_theta,
+            rope_axes_dim=rope_axes_dim,
+        )
+        hidden_size = num_attention_heads * attention_head_dim
+        self.action_encoder = ActionEncoder(hidden_size, spatial_ratio, action_channels, patch_size)
+
+    @apply_forward_hook  # type: ignore[untyped-decorator]
+    def encode_actions(
+        self, rays: Tensor, *, num_history_latents: int = 0, history_rays: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Action features of history and chunk, constant over the denoising steps: compute them once per chunk.
+
+        Args:
+            rays: rays of the chunk [B, F, 6, H, W].
+            num_history_latents: history length when the config says history_rays="zero".
+            history_rays: rays [B, F_i, 6, H, W] of each history clip, oldest first, when it says "true".
+
+        Returns:
+            [B, T*h*w, hidden], history first; h and w count tokens.
+        """
+        if (self.config.history_rays == "zero" and len(history_rays)) or (
+            self.config.history_rays == "true" and num_history_latents
+        ):
+            raise InputError(
+                f"this model was made with history_rays={self.config.history_rays!r}: give "
+                + ("num_history_latents" if self.config.history_rays == "zero" else "the rays of the history clips")
+            )
+        parts = [self.action_encoder(clip) for clip in history_rays]
+        if num_history_latents:
+            zero = self.action_encoder(rays.new_zeros(1, 1, RAY_CHANNELS, *rays.shape[-2:]))
+            parts.append(zero.repeat(rays.shape[0], num_history_latents, 1))
+        return torch.cat([*parts, self.action_encoder(rays)], dim=1)
+
+    @apply_lora_scale("attention_kwargs")  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor | None,
+        pooled_projections: Tensor,
+        *,
+        action_embeds: Tensor,
+        guidance: Tensor | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
+        """Velocity for every latent frame; callers keep the part after the history.
+
+        Args:
+            hidden_states: [B, 2C+1, T, h, w], see `gamecraft.history.model_input`.
+            timestep: [B], sigma * 1000.
+            encoder_hidden_states: text tokens [B, L, text_embed_dim].
+            encoder_attention_mask: [B, L], 1 on valid tokens, padding on the right; None means all are valid.
+                Padding never influences an image token. Trim it beforehand with `trim_text` where the call must
+                not wait for the device: under torch.compile the mask is applied as it is.
+            pooled_projections: [B, pooled_projection_dim].
+            action_embeds: [B, T*h*w/patch^2, hidden] from `encode_actions`.
+            guidance: [B], guidance scale * 1000, only with guidance_embeds.
+            attention_kwargs: {"scale": LoRA scale}.
+
+        Returns:
+            sample [B, C, T, h, w].
+        """
+        _, _, frames, height, width = hidden_states.shape
+        if encoder_attention_mask is not None and not torch.compiler.is_compiling():
+            encoder_hidden_states, encoder_attention_mask = trim_text(encoder_hidden_states, encoder_attention_mask)
+
+        rotary = self.rope(hidden_states)
+        temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
+        image = self.x_embedder(hidden_states)
+        if action_embeds.shape != image.shape:
+            raise InputError(
+                f"action_embeds have shape {list(action_embeds.shape)}; expected {list(image.shape)}, "
+                "one per image token: encode the actions of the whole history and chunk"
+            )
+        image = image + action_embeds.to(image.dtype)
+        text = self.context_embedder(encoder_hidden_states, timestep, encoder_attention_mask)
+
+        mask = None
+        if encoder_attention_mask is not None:
+            everywhere = encoder_attention_mask.new_ones(image.shape[:2], dtype=torch.bool)
+            mask = torch.cat([everywhere, encoder_attention_mask.bool()], dim=1)[:, None, None]  # [B, 1, 1, keys]
+        checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
+        for block in (*self.transformer_blocks, *self.single_transformer_blocks):
+            if checkpointing:
+                image, text = self._gradient_checkpointing_func(block, image, text, temb, mask, rotary)
+            else:
+                image, text = block(image, text, temb, mask, rotary)
+
+        patches = self.proj_out(self.norm_out(image, temb))
+        sample = self._unpatchify(patches, frames, height, width)
+        return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    def _unpatchify(self, patches: Tensor, frames: int, height: int, width: int) -> Tensor:
+        """[B, T*h*w/p^2, C*p*p] -> [B, C, T, h, w]."""
+        p: int = self.config.patch_size
+        grid = patches.reshape(-1, frames, height // p, width // p, self.config.out_channels, p, p)
+        return grid.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
