@@ -160,7 +160,7 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     for switch in (model.disable_gradient_checkpointing, model.enable_gradient_checkpointing):
         switch()
         model.zero_grad()
-        model(**tiny_inputs(model)).sample.square().mean().backward()  # type: ignore[no-untyped-call]
+        model(**tiny_inputs(model)).sample.square().mean().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     assert all(grad is not None for grad in gradients[0].values())
     torch.testing.assert_close(*gradients)
@@ -168,7 +168,7 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
 
 def test_compiles_to_one_graph_with_and_without_a_mask() -> None:
     model = tiny_model().requires_grad_(False)
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    compiled: Callable[..., Any] = torch.compile(model, backend="eager", fullgraph=True)
     arguments = tiny_inputs(model, batch=2)
     for mask in (None, torch.arange(5) < torch.tensor([[2], [4]])):
         arguments["encoder_attention_mask"] = mask

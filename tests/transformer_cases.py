@@ -21,7 +21,8 @@ ROPE_AXES = (8, 12, 12)
 
 @cache
 def golden(name: str) -> dict[str, Tensor]:
-    return load_file(GOLDENS / f"{name}.safetensors")
+    tensors: dict[str, Tensor] = load_file(GOLDENS / f"{name}.safetensors")
+    return tensors
 
 
 def forward_case(latents: int) -> dict[str, Tensor]:
@@ -37,9 +38,10 @@ def chunk_rays() -> Tensor:
 @cache
 def published_model() -> GameCraftTransformer3DModel:
     config, state_dict = convert_transformer_from_official(golden("dit_weights"), rope_axes_dim=ROPE_AXES)
-    model = GameCraftTransformer3DModel(**config)
+    model: GameCraftTransformer3DModel = GameCraftTransformer3DModel(**config)
     model.load_state_dict(state_dict, strict=True)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def inputs(case: dict[str, Tensor], items: slice = slice(None), **overrides: Any) -> dict[str, Any]:
@@ -70,7 +72,9 @@ def tiny_model(**overrides: Any) -> GameCraftTransformer3DModel:
         "rope_axes_dim": (4, 6, 6),
         "action_channels": 2,
     }
-    return GameCraftTransformer3DModel(**(config | overrides)).eval()
+    model: GameCraftTransformer3DModel = GameCraftTransformer3DModel(**(config | overrides))
+    model.eval()
+    return model
 
 
 def tiny_inputs(model: GameCraftTransformer3DModel, *, batch: int = 1, latents: int = 4) -> dict[str, Any]:

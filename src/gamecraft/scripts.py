@@ -96,9 +96,7 @@ def _item(tokens: TokenStream, fps: float) -> list[Action]:
     start = tokens.position
     keys, (yaw, pitch) = _parts(tokens)
     frames = _duration(tokens, fps)
-    if not max(abs(yaw), abs(pitch)) <= MAX_LOOK * frames:  # nan too: the sum of two opposite infinities
-        raise tokens.error(f"this looks around by more than {math.degrees(MAX_LOOK):g} degrees in one frame", start)
-    look, default = (yaw / frames, pitch / frames), Action()
+    look, default = (_look(yaw, frames, tokens, start), _look(pitch, frames, tokens, start)), Action()
     move, turn = default.move_speed, default.turn_speed
     if tokens.accept("speed"):
         move = tokens.number("a speed such as 0.2", MAX_MOVE_SPEED, "metres per frame")
@@ -128,6 +126,14 @@ def _parts(tokens: TokenStream) -> tuple[frozenset[Key], tuple[float, float]]:
             raise tokens.error(f"unknown key {name!r}; the keys are {_PARTS}", start)
         if not tokens.accept("+"):
             return frozenset(keys), (yaw, pitch)
+
+
+def _look(angle: float, frames: int, tokens: TokenStream, start: int) -> float:
+    """Radians per frame. The bound, given in degrees, may come back as radians that are a bit too large."""
+    look = angle / frames
+    if not abs(look) <= MAX_LOOK * (1 + 1e-9):  # nan too: the sum of two opposite infinities
+        raise tokens.error(f"this looks around by more than {math.degrees(MAX_LOOK):g} degrees in one frame", start)
+    return max(-MAX_LOOK, min(MAX_LOOK, look))
 
 
 def _duration(tokens: TokenStream, fps: float) -> int:

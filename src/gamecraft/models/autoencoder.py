@@ -31,7 +31,7 @@ class AutoencoderPatchCode(ModelMixin, ConfigMixin):  # type: ignore[misc]
     and number of residual blocks of the decoder at 1, 2, 4... times the latent grid.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         *,

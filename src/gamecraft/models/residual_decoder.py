@@ -5,7 +5,6 @@ like: every 3x3 convolution costs about the same at every stage.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -27,30 +26,43 @@ class ResidualDecoder(nn.Module):
         self.group = group
         self.conv_in = nn.Conv2d(latent_channels, stage_channels[0], 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.ModuleList(ResidualBlock(channels) for _ in range(blocks))
-            for channels, blocks in zip(stage_channels, stage_blocks, strict=True)
-        )
-        self.upsamplers = nn.ModuleList(
-            nn.Conv2d(narrow, 4 * wide, 1) for narrow, wide in pairwise(stage_channels)
+            Stage(entering, channels, blocks, upsample=index > 0)
+            for index, (entering, channels, blocks) in enumerate(
+                zip([stage_channels[0], *stage_channels[:-1]], stage_channels, stage_blocks, strict=True)
+            )
         )
         self.shuffle = size >> (len(stage_channels) - 1)
         self.conv_out = nn.Conv2d(stage_channels[-1], 3 * group * self.shuffle**2, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        _zero(self.conv_out)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents [B, C, n, h, w] to a correction [B, 3, 1 + group(n-1), h x size, w x size]."""
         batch, _, groups, _, _ = latents.shape
         hidden = latents.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         hidden = self.conv_in(hidden)
-        for index, blocks in enumerate(self.stages):
-            if index:
-                hidden = F.pixel_shuffle(self.upsamplers[index - 1](hidden), 2)
-            for block in blocks:
-                hidden = block(hidden, groups)
+        for stage in self.stages:
+            hidden = stage(hidden, groups)
         frames = F.pixel_shuffle(self.conv_out(hidden), self.shuffle)
-        frames = frames.unflatten(0, (batch, groups)).unflatten(2, (3, self.group))
+        height, width = frames.shape[-2:]
+        frames = frames.reshape(batch, groups, 3, self.group, height, width)
         return frames.transpose(1, 2).flatten(2, 3)[:, :, self.group - 1 :]
+
+
+class Stage(nn.Module):
+    """Residual blocks at one resolution, after doubling that of the stage before unless it is the first."""
+
+    def __init__(self, entering: int, channels: int, blocks: int, *, upsample: bool) -> None:
+        super().__init__()
+        self.upsample = nn.Conv2d(entering, 4 * channels, 1) if upsample else None
+        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(blocks))
+
+    def forward(self, hidden: Tensor, groups: int) -> Tensor:
+        """Positions [B x groups, entering, h, w] to [B x groups, channels, (2)h, (2)w]."""
+        if self.upsample is not None:
+            hidden = F.pixel_shuffle(self.upsample(hidden), 2)
+        for block in self.blocks:
+            hidden = block(hidden, groups)
+        return hidden
 
 
 class ResidualBlock(nn.Module):
@@ -61,15 +73,15 @@ class ResidualBlock(nn.Module):
         self.gain = nn.Parameter(torch.ones(channels, 1, 1))
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        _zero(self.conv2)
 
     def forward(self, hidden: Tensor, groups: int) -> Tensor:
         """Positions [B x groups, C, h, w] to the same shape."""
         size = hidden.square().mean(dim=1, keepdim=True)
         normal = hidden * torch.rsqrt(size + 1e-6) * self.gain
         update = F.silu(self.conv1(shift_in_time(normal, groups)))
-        return hidden + self.conv2(update)
+        correction: Tensor = self.conv2(update)
+        return hidden + correction
 
 
 def shift_in_time(hidden: Tensor, groups: int) -> Tensor:
@@ -80,9 +92,16 @@ def shift_in_time(hidden: Tensor, groups: int) -> Tensor:
     """
     if groups == 1:
         return hidden
-    split = hidden.unflatten(0, (-1, groups))
-    quarter = hidden.shape[1] // 4
-    past, future, present = split.split([quarter, quarter, hidden.shape[1] - 2 * quarter], dim=2)
+    positions, channels, height, width = hidden.shape
+    quarter = channels // 4
+    split = hidden.reshape(positions // groups, groups, channels, height, width)
+    past, future, present = torch.split(split, [quarter, quarter, channels - 2 * quarter], dim=2)
     past = torch.cat([past[:, :1], past[:, :-1]], dim=1)
     future = torch.cat([future[:, 1:], future[:, -1:]], dim=1)
     return torch.cat([past, future, present], dim=2).flatten(0, 1)
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

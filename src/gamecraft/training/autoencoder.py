@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.patch_code import fit_basis
-from gamecraft.training.optimizers import MuonAdamW, trapezoid
+from gamecraft.training.muon import MuonAdamW
+from gamecraft.training.optimizers import Schedule, learning_rate_factor
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 from gamecraft.training.windows import ClipSource, WindowSampler, to_video
 
@@ -30,10 +31,9 @@ class AutoencoderTrainingConfig:
     data, held_out: dataset folders. output: run folder; the model appears there as `vae/`.
     start: folder of an autoencoder whose code and decoder to start from; without it the code is fitted on `data`.
     frames: length of the training windows, the model's chunk. image_every: every so manieth batch is single frames.
-    latent_noise: up to this standard deviation is added to the latents (mean square 1), as generated ones are not exact.
+    latent_noise: up to this standard deviation is added to the latents (mean square 1): generated ones are not exact.
     l1_weight, edge_weight: of the absolute error and of the absolute error of neighbour differences, beside the squared
-    error (all on [-1, 1] values). clip_limit: clips kept in memory. cooldown: last share of the run over which the
-    learning rates fall to zero.
+    error (all on [-1, 1] values). clip_limit: clips kept in memory.
     """
 
     data: str
@@ -50,8 +50,7 @@ class AutoencoderTrainingConfig:
     steps: int = 8000
     muon_rate: float = 0.01
     adam_rate: float = 1e-3
-    warmup: int = 100
-    cooldown: float = 0.4
+    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=100, cooldown_steps=3000))
     latent_noise: float = 0.15
     l1_weight: float = 0.02
     edge_weight: float = 0.02
@@ -79,17 +78,18 @@ def fit_autoencoder(config: AutoencoderTrainingConfig, clips: ClipSource) -> Aut
     """An autoencoder with the linear code of `config.basis_clips` clips and an untrained decoder."""
     sampler = WindowSampler(clips, limit=config.basis_clips, seed=config.seed)
     videos = (to_video(windows) for windows in sampler.first_windows(config.frames))
-    return AutoencoderPatchCode.from_basis(
+    model: AutoencoderPatchCode = AutoencoderPatchCode.from_basis(
         fit_basis(videos, config.latent_channels),
         whitening_power=config.whitening_power,
         stage_channels=config.stage_channels,
         stage_blocks=config.stage_blocks,
     )
+    return model
 
 
 @torch.inference_mode()
 def measure(model: AutoencoderPatchCode, windows: list[Tensor]) -> dict[str, float]:
-    """Mean PSNR in dB over clips of windows uint8 [k, F, H, W, 3]: of the decoder, its linear part, and single images."""
+    """Mean PSNR in dB of windows uint8 [k, F, H, W, 3]: of the decoder, of its linear part, and of single images."""
     sums: dict[str, float] = {}
     for frames in windows:
         video = to_video(frames)
@@ -112,10 +112,10 @@ def psnr(decoded: Tensor, video: Tensor) -> float:
 
 
 def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
-    """Run, or continue, the training of `config`; the model with averaged weights, also kept in the run folder as `vae`.
+    """Run, or continue, the training of `config`; the model with averaged weights, also kept as `vae/` of the run.
 
-    SIGTERM and Ctrl-C end it early, after a checkpoint. Batches and noise depend on the seed and the step alone, so a run
-    that was killed and started again gives the weights of one that was not.
+    SIGTERM and Ctrl-C end it early, after a checkpoint. Batches and noise depend on the seed and the step alone, so a
+    run that was killed and started again gives the weights of one that was not.
     """
     run = RunFolder(config.output)
     sampler = WindowSampler(ClipDataset(config.data), limit=config.clip_limit, seed=config.seed)
@@ -171,16 +171,19 @@ class _Trainer:
             strength = config.latent_noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
             latents += strength * torch.randn(latents.shape, generator=generator)
         loss = self._loss(latents, video)
-        loss.backward()
-        self.optimizer.step(trapezoid(self.step, config.steps, config.warmup, config.cooldown))
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step(learning_rate_factor(self.step, config.steps, config.schedule))
         self.ema.update(self.model)
         self.step += 1
         return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """Everything a checkpoint needs."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "ema": self.ema}
-        return {name: part.state_dict() for name, part in parts.items()}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave and the run folder completed by the step."""

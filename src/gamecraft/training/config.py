@@ -10,13 +10,16 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, cast
+from typing import Any, Literal, TypeVar, Union, cast
 
 import yaml
 
 from gamecraft.errors import InputError
 
 __all__ = ["apply_overrides", "build_config", "load_recipe"]
+
+T = TypeVar("T")
+_SCALARS = {bool: "true or false", int: "a whole number", str: "text", Path: "a path"}
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
@@ -66,7 +69,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
     return result
 
 
-def build_config[T](cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+def build_config(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """An instance of the dataclass `cls` from plain values.
 
     Args:
@@ -81,7 +84,9 @@ def build_config[T](cls: type[T], values: Mapping[str, Any], prefix: str = "") -
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise InputError(f"unknown key {prefix}{key}; did you mean {prefix}{near}? Valid: {', '.join(sorted(known))}")
+            raise InputError(
+                f"unknown key {prefix}{key}; did you mean {prefix}{near}? Valid: {', '.join(sorted(known))}"
+            )
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
             raise InputError(f"the recipe has no {prefix}{name}, which {cls.__name__} needs")
@@ -116,7 +121,9 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...], key: str) -> tuple[An
         arguments = (arguments[0],) * len(value)
     if len(value) != len(arguments):
         raise _wrong(value, f"a list of {len(arguments)} values", key)
-    return tuple(_convert(item, hint, f"{key}[{i}]") for i, (item, hint) in enumerate(zip(value, arguments, strict=True)))
+    return tuple(
+        _convert(item, hint, f"{key}[{i}]") for i, (item, hint) in enumerate(zip(value, arguments, strict=True))
+    )
 
 
 def _convert_scalar(value: Any, hint: Any, key: str) -> Any:
@@ -129,7 +136,9 @@ def _convert_scalar(value: Any, hint: Any, key: str) -> Any:
             raise _wrong(value, "a number", key) from None
     if hint in (bool, int, str) and type(value) is hint:
         return value
-    raise _wrong(value, {bool: "true or false", int: "a whole number", str: "text", Path: "a path"}.get(hint, hint), key)
+    raise _wrong(
+        value, {bool: "true or false", int: "a whole number", str: "text", Path: "a path"}.get(hint, hint), key
+    )
 
 
 def _wrong(value: Any, expected: object, key: str) -> InputError:

@@ -1,6 +1,5 @@
 """Random windows of frames out of clips, kept decoded in memory."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,7 +40,7 @@ class WindowSampler:
             windows.append(video[start : start + frames])
         return torch.from_numpy(np.stack(windows))
 
-    def first_windows(self, frames: int) -> Sequence[Tensor]:
+    def first_windows(self, frames: int) -> list[Tensor]:
         """For each clip of the subset its leading windows uint8 [k, frames, H, W, 3], end to end, without rest."""
         result = []
         for clip in self._chosen:

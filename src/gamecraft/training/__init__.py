@@ -1,0 +1,1 @@
+"""Training: data, objectives, optimizers, run folders, and one trainer per network."""

@@ -1,0 +1,138 @@
+"""Batches for training the transformer, each a pure function of (seed, number), so that a run resumes exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gamecraft.history import History
+from gamecraft.training.history_sampling import (
+    HistoryKind,
+    HistoryMix,
+    corrupt,
+    first_chunk,
+    history_clips,
+    sample_kind,
+)
+from gamecraft.training.latents import LatentChunk, LatentDataset
+from gamecraft.trajectory import relative_to
+
+__all__ = ["ChunkBatch", "ChunkSampler", "Dropping", "collate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropping:
+    """Conditions left out for classifier-free guidance."""
+
+    caption: float = 0.1
+    """Probability that a caption becomes the empty string."""
+    action_with_caption: float = 0.5
+    """Probability that then the camera also stands still, as in the published unconditional branch."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChunkBatch:
+    """B chunks with what precedes them.
+
+    latents: clean [B, C, t, h, w]. history: clean or corrupted. poses: [B, F, 4, 4] camera-to-world of the chunks.
+    """
+
+    latents: Tensor
+    history: History
+    poses: npt.NDArray[np.float64]
+    captions: tuple[str, ...]
+
+    def relative_poses(self) -> Tensor:
+        """Poses of all history frames and then the chunk's, seen from the last history frame: [B, frames, 4, 4]."""
+        absolute = np.concatenate([*self.history.poses, self.poses], axis=1)
+        return torch.from_numpy(relative_to(absolute, self.history.last_pose[:, None]))
+
+    @property
+    def history_frames(self) -> tuple[int, ...]:
+        """Video frames of each clip of the history."""
+        return tuple(poses.shape[1] for poses in self.history.poses)
+
+
+def collate(chunks: Sequence[LatentChunk], kind: HistoryKind, captions: Sequence[str]) -> ChunkBatch:
+    """Chunks that all have a history of one kind as a batch."""
+    if kind is HistoryKind.IMAGE:
+        past = [((chunk.image,), (chunk.image_pose,)) for chunk in chunks]
+    else:
+        past = [(chunk.history, chunk.history_poses) for chunk in chunks]
+    clips = zip(*(latents for latents, _ in past), strict=True)
+    poses = zip(*(tracks for _, tracks in past), strict=True)
+    return ChunkBatch(
+        latents=torch.stack([chunk.latents for chunk in chunks]).float(),
+        history=History(
+            clips=tuple(torch.stack(clip).float() for clip in clips),
+            poses=tuple(np.stack(track) for track in poses),
+        ),
+        poses=np.stack([chunk.poses for chunk in chunks]),
+        captions=tuple(captions),
+    )
+
+
+class ChunkSampler:
+    """Draws batch number k of `batch_size` chunks from (seed, k) alone.
+
+    Every recording appears once before any appears again; which of its chunks is drawn at random.
+    """
+
+    def __init__(
+        self,
+        dataset: LatentDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        mix: HistoryMix,
+        history_noise: float,
+        dropping: Dropping,
+    ) -> None:
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._seed = seed
+        self._mix = mix
+        self._history_noise = history_noise
+        self._dropping = dropping
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def generator(self, number: int) -> torch.Generator:
+        """The source of everything random in batch `number`."""
+        state = np.random.SeedSequence([self._seed, number]).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+    def draw(self, number: int, generator: torch.Generator) -> ChunkBatch:
+        """Batch `number`, with `generator` as from the method of that name; its history is corrupted."""
+        kind = sample_kind(self._mix, generator)
+        low, high = first_chunk(kind), self._dataset.chunks_per_clip
+        places = torch.randint(low, high, (self._batch_size,), generator=generator).tolist()
+        chunks = [
+            self._dataset.chunk(clip, place, history_clips(kind))
+            for clip, place in zip(self._recordings(number), places, strict=True)
+        ]
+        long, dropped, still = torch.rand(3, self._batch_size, generator=generator).tolist()
+        captions = [
+            "" if drop < self._dropping.caption else (c.clip.caption_long if pick < 0.5 else c.clip.caption_short)
+            for c, pick, drop in zip(chunks, long, dropped, strict=True)
+        ]
+        batch = collate(chunks, kind, captions)
+        for i in range(self._batch_size):
+            if dropped[i] < self._dropping.caption and still[i] < self._dropping.action_with_caption:
+                batch.poses[i] = batch.history.last_pose[i]
+        history = History(
+            clips=tuple(corrupt(clip, self._history_noise, generator) for clip in batch.history.clips),
+            poses=batch.history.poses,
+        )
+        return ChunkBatch(latents=batch.latents, history=history, poses=batch.poses, captions=batch.captions)
+
+    def _recordings(self, number: int) -> list[int]:
+        count = len(self._dataset)
+        positions = range(number * self._batch_size, (number + 1) * self._batch_size)
+        return [int(self._order(position // count)[position % count]) for position in positions]
+
+    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng([self._seed, epoch]).permutation(len(self._dataset))

@@ -1,0 +1,191 @@
+"""Latents of a clip dataset on disk, so that training the transformer never decodes or encodes a video.
+
+FOLDER/latents/NAME/00000.safetensors, one file per shard of N clips, float16 and already times the scaling factor:
+
+    chunks [N, S, C, t, h, w]   chunk j is frames [stride j, stride j + chunk_frames), each chunk encoded on its own
+    images [N, S, C, 1, h, w]   the single frame before chunk j, encoded alone (for j = 0, which has none, frame 0)
+
+The stride is a third of the chunk, so chunk j continues chunk j - 3.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gamecraft.dataset import Clip, ClipDataset
+from gamecraft.errors import InputError
+from gamecraft.training.run import write_atomically
+from gamecraft.training.windows import to_video
+
+__all__ = ["LatentChunk", "LatentDataset", "encode_dataset"]
+
+logger = logging.getLogger(__name__)
+
+_STRIDES_PER_CHUNK = 3
+
+
+@torch.inference_mode()
+def encode_dataset(
+    vae: Any,
+    folder: str | Path,
+    name: str,
+    *,
+    chunk_frames: int = 9,
+    on_shard: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the latent cache `name` of a dataset folder, shard by shard; finished shards are kept.
+
+    Args:
+        vae: any video autoencoder with the interface of diffusers.
+        chunk_frames: frames per chunk, a multiple of 3 that the autoencoder accepts.
+        on_shard: called with (shards done, shards in all) after each shard.
+
+    Raises:
+        InputError: the cache holds latents of another autoencoder or chunk length, or clips are too short or unequal.
+    """
+    if chunk_frames % _STRIDES_PER_CHUNK:
+        raise InputError(f"chunk_frames is {chunk_frames}, expected a multiple of {_STRIDES_PER_CHUNK}")
+    dataset = ClipDataset(folder)
+    target = _cache_folder(dataset, name)
+    target.mkdir(parents=True, exist_ok=True)
+    shards = [list(group) for _, group in itertools.groupby(range(len(dataset)), dataset.shard_of)]
+    for done, numbers in enumerate(shards):
+        path = target / f"{dataset.shard_of(numbers[0])}.safetensors"
+        if path.exists():
+            _check_same_code(path, _encode_clip(vae, dataset[numbers[0]], chunk_frames))
+        else:
+            encoded = [_encode_clip(vae, dataset[number], chunk_frames) for number in numbers]
+            if len({chunks.shape for chunks, _ in encoded}) > 1:
+                raise InputError(
+                    f"shard {path.stem} of {dataset.folder} has clips of unequal length; a cache needs equal ones"
+                )
+            chunks, images = (torch.stack(part) for part in zip(*encoded, strict=True))
+            with write_atomically(path) as temporary:
+                save_file({"chunks": chunks, "images": images}, temporary, {"chunk_frames": str(chunk_frames)})
+        if on_shard is not None:
+            on_shard(done + 1, len(shards))
+
+
+def _cache_folder(dataset: ClipDataset, name: str) -> Path:
+    return dataset.folder / "latents" / name
+
+
+def _encode_clip(vae: Any, clip: Clip, chunk_frames: int) -> tuple[Tensor, Tensor]:
+    """Latents float16 of all chunks [S, C, t, h, w] and of the images before them [S, C, 1, h, w]."""
+    frames = torch.from_numpy(clip.frames())
+    stride = chunk_frames // _STRIDES_PER_CHUNK
+    if len(frames) < chunk_frames:
+        raise InputError(f"{clip.path} has {len(frames)} frames, fewer than a chunk of {chunk_frames}")
+    starts = range(0, len(frames) - chunk_frames + 1, stride)
+    chunks = torch.stack([frames[start : start + chunk_frames] for start in starts])
+    images = torch.stack([frames[max(start - 1, 0)][None] for start in starts])
+    return _encode(vae, chunks), _encode(vae, images)
+
+
+def _encode(vae: Any, frames: Tensor) -> Tensor:
+    video = to_video(frames).to(vae.device, vae.dtype)
+    latents: Tensor = vae.encode(video).latent_dist.mode() * vae.config.scaling_factor
+    return latents.to("cpu", torch.float16).contiguous()
+
+
+def _check_same_code(path: Path, expected: tuple[Tensor, Tensor]) -> None:
+    with safe_open(path, framework="pt") as file:
+        found = file.get_slice("chunks")[:1][0]
+    if found.shape != expected[0].shape or not torch.allclose(found.float(), expected[0].float(), atol=0.05):
+        raise InputError(f"{path} holds latents of another autoencoder or chunk length; choose another cache name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentChunk:
+    """One chunk of a clip with what came before it. Latents are float16, frames are numbers within the clip.
+
+    latents: [C, t, h, w]. image: [C, 1, h, w], the frame before the chunk. history: previous chunks [C, t, h, w],
+    oldest first, without gaps between them or before this chunk. start: first frame. frames: length in frames.
+    """
+
+    latents: Tensor
+    image: Tensor
+    history: tuple[Tensor, ...]
+    start: int
+    frames: int
+    clip: Clip
+
+    @property
+    def poses(self) -> NDArray[np.float64]:
+        """Camera poses [frames, 4, 4] of the chunk's frames."""
+        return self.clip.poses[self.start : self.start + self.frames]
+
+    @property
+    def image_pose(self) -> NDArray[np.float64]:
+        """Camera pose [1, 4, 4] of the image."""
+        before = max(self.start - 1, 0)
+        return self.clip.poses[before : before + 1]
+
+    @property
+    def history_poses(self) -> tuple[NDArray[np.float64], ...]:
+        """Camera poses [frames, 4, 4] of each history chunk."""
+        first = self.start - self.frames * len(self.history)
+        return tuple(self.clip.poses[start : start + self.frames] for start in range(first, self.start, self.frames))
+
+
+class LatentDataset:
+    """Reads a latent cache together with its clips. Files are memory-mapped and opened when first used.
+
+    InputError if the cache is missing or incomplete.
+    """
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        self.clips = ClipDataset(folder)
+        self.folder = _cache_folder(self.clips, name)
+        missing = [shard for shard in self.clips.shards if not (self.folder / f"{shard}.safetensors").exists()]
+        if missing:
+            raise InputError(
+                f"{self.folder} lacks {len(missing)} of {len(self.clips.shards)} shards (first: {missing[0]}); "
+                "encode the dataset first"
+            )
+        shards = [self.clips.shard_of(number) for number in range(len(self.clips))]
+        self._rows = [(shard, row) for shard, group in itertools.groupby(shards) for row, _ in enumerate(group)]
+        self._files: dict[str, Any] = {}
+        first = self._open(shards[0])
+        self.chunk_frames = int(first.metadata()["chunk_frames"])
+        self.chunks_per_clip, *shape = first.get_slice("chunks").get_shape()[1:]
+        self.latent_shape: tuple[int, ...] = tuple(shape)
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self._rows)
+
+    def chunk(self, clip: int, chunk: int, history: int = 0) -> LatentChunk:
+        """Chunk number `chunk` of clip number `clip` with up to `history` previous chunks, as many as the clip has."""
+        if not 0 <= chunk < self.chunks_per_clip:
+            raise InputError(f"chunk {chunk} does not exist: clips have {self.chunks_per_clip} chunks")
+        available = min(history, chunk // _STRIDES_PER_CHUNK)
+        before = [chunk - _STRIDES_PER_CHUNK * back for back in range(available, 0, -1)]
+        return LatentChunk(
+            latents=self._read("chunks", clip, chunk),
+            image=self._read("images", clip, chunk),
+            history=tuple(self._read("chunks", clip, number) for number in before),
+            start=chunk * self.chunk_frames // _STRIDES_PER_CHUNK,
+            frames=self.chunk_frames,
+            clip=self.clips[clip],
+        )
+
+    def _read(self, tensor: str, clip: int, chunk: int) -> Tensor:
+        shard, row = self._rows[clip]
+        value: Tensor = self._open(shard).get_slice(tensor)[row : row + 1, chunk : chunk + 1]
+        return value[0, 0]
+
+    def _open(self, shard: str) -> Any:
+        if shard not in self._files:
+            self._files[shard] = safe_open(self.folder / f"{shard}.safetensors", framework="pt")
+        return self._files[shard]

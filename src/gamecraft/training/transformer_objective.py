@@ -1,0 +1,123 @@
+"""The transformer with its flow-matching loss as one module, which is what is compiled and run on many processes."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+
+from gamecraft.history import model_input
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.models.text import PromptEmbeds
+from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.rays import pixel_directions, rays_along
+from gamecraft.training.chunk_batches import ChunkBatch
+from gamecraft.training.objectives import TIMESTEPS, flow_loss, interpolate
+
+__all__ = ["Conditions", "TransformerObjective", "initialize"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conditions:
+    """Camera and text of a batch: poses [B, frames, 4, 4] of history and chunk, seen from the last history frame;
+    text [B, L, D] with mask [B, L] and pooled text [B, P]."""
+
+    poses: Tensor
+    text: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+    @classmethod
+    def of(cls, batch: ChunkBatch, text: PromptEmbeds) -> "Conditions":
+        """The conditions of a batch whose captions were encoded as `text`."""
+        return cls(poses=batch.relative_poses().float(), text=text.embeds, mask=text.mask.bool(), pooled=text.pooled)
+
+    def to(self, device: torch.device) -> "Conditions":
+        """The same on a device."""
+        return Conditions(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+class TransformerObjective(nn.Module):
+    """Loss of a transformer on batches of chunks; rays are computed from poses on the device.
+
+    Args:
+        transformer: the model to train.
+        intrinsics, height, width: the lens and the size in pixels of the videos.
+        compiled: compile everything, once for each kind of history; otherwise everything runs eagerly.
+    """
+
+    directions: Tensor
+
+    def __init__(
+        self,
+        transformer: GameCraftTransformer3DModel,
+        *,
+        intrinsics: Intrinsics,
+        height: int,
+        width: int,
+        compiled: bool,
+    ) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.register_buffer("directions", pixel_directions(intrinsics, height, width), persistent=False)
+        self._run = torch.compile(self._loss, dynamic=False) if compiled else self._loss
+
+    def forward(self, batch: ChunkBatch, noise: Tensor, sigmas: Tensor, conditions: Conditions) -> Tensor:
+        """Loss per sample [B] at noise levels sigmas [B]; noise [B, C, t, h, w] is what the chunks are mixed with."""
+        device = self.directions.device
+        inputs = model_input(interpolate(batch.latents, noise, sigmas), batch.history)
+        conditions = conditions.to(device)
+        loss: Tensor = self._run(
+            inputs=inputs.to(device),
+            clean=batch.latents.to(device),
+            noise=noise.to(device),
+            sigmas=sigmas.to(device),
+            poses=conditions.poses,
+            text=conditions.text,
+            mask=conditions.mask,
+            pooled=conditions.pooled,
+            frames=batch.history_frames,
+        )
+        return loss
+
+    def encode_actions(self, poses: Tensor, frames: tuple[int, ...], history_latents: int) -> Tensor:
+        """Action features of relative poses [B, all frames, 4, 4], the history's clips having `frames` frames."""
+        if self.transformer.config.history_rays == "zero":
+            rays = rays_along(poses[:, sum(frames) :], self.directions)
+            return self.transformer.encode_actions(rays, num_history_latents=history_latents)
+        *history, rays = rays_along(poses, self.directions).split([*frames, poses.shape[1] - sum(frames)], dim=1)
+        return self.transformer.encode_actions(rays, history_rays=history)
+
+    def _loss(
+        self,
+        *,
+        inputs: Tensor,
+        clean: Tensor,
+        noise: Tensor,
+        sigmas: Tensor,
+        poses: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        pooled: Tensor,
+        frames: tuple[int, ...],
+    ) -> Tensor:
+        actions = self.encode_actions(poses, frames, inputs.shape[2] - clean.shape[2])
+        (velocity,) = self.transformer(
+            hidden_states=inputs,
+            timestep=sigmas * TIMESTEPS,
+            encoder_hidden_states=text,
+            encoder_attention_mask=mask,
+            pooled_projections=pooled,
+            action_embeds=actions,
+            return_dict=False,
+        )
+        return flow_loss(velocity, clean, noise)
+
+
+@torch.no_grad()
+def initialize(transformer: GameCraftTransformer3DModel) -> None:
+    """Let every block start as the identity and the velocity at zero (adaLN-zero of the DiT paper)."""
+    for name, module in transformer.named_modules():
+        modulation = isinstance(module, nn.Linear) and ".norm" in f".{name}" and name.endswith("linear")
+        if modulation or name == "proj_out":
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
