@@ -5,7 +5,7 @@ side, so a missing, unexpected or misshapen tensor is always an error. Fused pro
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,15 @@ from torch import Tensor
 from gamecraft.errors import CheckpointError
 from gamecraft.models.action_encoder import RAY_CHANNELS
 from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.torch_files import load_torch_file
 
-__all__ = ["convert_transformer_from_official", "convert_transformer_to_official", "read_official_transformer"]
+__all__ = [
+    "check_tensors",
+    "convert_transformer_from_official",
+    "convert_transformer_to_official",
+    "official_layout",
+    "read_official_transformer",
+]
 
 StateDict = Mapping[str, Tensor]
 
@@ -93,11 +100,22 @@ class Entry:
 
     ours: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
+    halves_swapped: bool = False
 
     @property
     def shape(self) -> list[int]:
         """Shape of the published tensor."""
         return [sum(shape[0] for shape in self.shapes), *self.shapes[0][1:]]
+
+    def split(self, published: Tensor) -> list[Tensor]:
+        """The published tensor -> ours, in the order of `ours`; they share its memory unless halves are swapped."""
+        tensor = _swap_halves(published) if self.halves_swapped else published
+        return list(torch.split_with_sizes(tensor, [shape[0] for shape in self.shapes]))
+
+    def join(self, ours: Sequence[Tensor]) -> Tensor:
+        """Ours, in the order of `ours` -> the published tensor."""
+        tensor = torch.cat(list(ours)) if len(ours) > 1 else ours[0]
+        return _swap_halves(tensor) if self.halves_swapped else tensor
 
 
 def convert_transformer_from_official(
@@ -116,13 +134,11 @@ def convert_transformer_from_official(
         CheckpointError: a tensor is missing, unexpected or of a shape that does not fit the others.
     """
     config = _infer_config(state_dict, rope_axes_dim)
-    layout = _layout(config)
-    _check(state_dict, {name: entry.shape for name, entry in layout.items()}, "published transformer")
+    layout = official_layout(config)
+    check_tensors(state_dict, {name: entry.shape for name, entry in layout.items()}, "published transformer")
     converted: dict[str, Tensor] = {}
     for name, entry in layout.items():
-        tensor = _swap_halves(state_dict[name]) if name.startswith(HALVES_SWAPPED) else state_dict[name]
-        parts = torch.split_with_sizes(tensor, [shape[0] for shape in entry.shapes])
-        converted.update(zip(entry.ours, parts, strict=True))
+        converted.update(zip(entry.ours, entry.split(state_dict[name]), strict=True))
     return config, converted
 
 
@@ -132,17 +148,12 @@ def convert_transformer_to_official(config: Mapping[str, Any], state_dict: State
     Raises:
         CheckpointError: a tensor is missing, unexpected or of a shape that does not fit the configuration.
     """
-    layout = _layout(config)
+    layout = official_layout(config)
     expected = {
         name: list(shape) for entry in layout.values() for name, shape in zip(entry.ours, entry.shapes, strict=True)
     }
-    _check(state_dict, expected, "transformer")
-    converted: dict[str, Tensor] = {}
-    for name, entry in layout.items():
-        parts = [state_dict[ours] for ours in entry.ours]
-        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
-        converted[name] = _swap_halves(tensor) if name.startswith(HALVES_SWAPPED) else tensor
-    return converted
+    check_tensors(state_dict, expected, "transformer")
+    return {name: entry.join([state_dict[ours] for ours in entry.ours]) for name, entry in layout.items()}
 
 
 def read_official_transformer(path: Path, *, weights: Literal["module", "ema"] = "module") -> dict[str, Tensor]:
@@ -158,10 +169,7 @@ def read_official_transformer(path: Path, *, weights: Literal["module", "ema"] =
     files = sorted(path.glob("*_model_states.pt")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise CheckpointError(f"{path}: expected a .pt file, or a folder with a *_model_states.pt file")
-    try:
-        content = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises many types for damaged or unsafe files
-        raise CheckpointError(f"{files[0]}: not a readable weights-only torch file ({error})") from error
+    content = load_torch_file(files[0])
     if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
         found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(f"{files[0]}: expected an entry {weights!r} with the tensors; found {found}")
@@ -185,7 +193,7 @@ def _module_pairs(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, .
                 yield f"{their_stack}.{number}.{theirs}", tuple(f"{our_stack}.{number}.{name}" for name in ours)
 
 
-def _layout(config: Mapping[str, Any]) -> dict[str, Entry]:
+def official_layout(config: Mapping[str, Any]) -> dict[str, Entry]:
     """Published tensor name -> what it consists of, for the model of this configuration."""
     with torch.device("meta"):
         model = GameCraftTransformer3DModel.from_config(dict(config))
@@ -195,7 +203,11 @@ def _layout(config: Mapping[str, Any]) -> dict[str, Entry]:
         for suffix in ("", ".weight", ".bias"):
             ours = tuple(module + suffix for module in modules)
             if ours[0] in shapes:
-                layout[theirs + suffix] = Entry(ours=ours, shapes=tuple(shapes.pop(name) for name in ours))
+                layout[theirs + suffix] = Entry(
+                    ours=ours,
+                    shapes=tuple(shapes.pop(name) for name in ours),
+                    halves_swapped=theirs == HALVES_SWAPPED,
+                )
     assert not shapes, f"tensors without a published name: {sorted(shapes)[:10]}"
     return layout
 
@@ -242,7 +254,7 @@ def _infer_config(state_dict: StateDict, rope_axes_dim: tuple[int, int, int]) ->
     }
 
 
-def _check(state_dict: StateDict, expected: Mapping[str, list[int]], what: str) -> None:
+def check_tensors(state_dict: StateDict, expected: Mapping[str, list[int]], what: str) -> None:
     missing = [name for name in expected if name not in state_dict]
     unexpected = [name for name in state_dict if name not in expected]
     misshapen = [

@@ -67,7 +67,7 @@ class Action:
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", frozenset(_key(name) for name in self.keys))
         if len(self.look) != 2:
-            raise ActionError(f"look needs two numbers (yaw right, pitch up, radians), received {self.look!r}")
+            raise ActionError(f"look needs two numbers (yaw right, pitch up, radians), received {self.look!r:.60}")
         yaw, pitch = (_in_range("look", value, -MAX_LOOK, MAX_LOOK, "radians in one frame") for value in self.look)
         object.__setattr__(self, "look", (yaw, pitch))
         move = _in_range("move_speed", self.move_speed, 0.0, MAX_MOVE_SPEED, "metres per frame")
@@ -84,7 +84,7 @@ def _key(name: object) -> Key:
 
 def _in_range(name: str, value: object, low: float, high: float, unit: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ActionError(f"{name} must be a number in {unit}, received {value!r}")
+        raise ActionError(f"{name} must be a number in {unit}, received {value!r:.20}")
     if not low <= value <= high:  # also refuses nan, for which every comparison is false
-        raise ActionError(f"{name} is {value:g}, expected {low:g} to {high:g} {unit}")
+        raise ActionError(f"{name} is {value!r:.20}, expected {low:g} to {high:g} {unit}")
     return float(value)

@@ -31,6 +31,8 @@ def chunk_rays(
     intrinsics: Intrinsics,
     height: int,
     width: int,
+    *,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Rays of a chunk as seen from a reference frame, normally the last frame of the history.
 
@@ -40,11 +42,13 @@ def chunk_rays(
         poses: [F, 4, 4] camera-to-world in the world.
         reference_pose: [4, 4] camera-to-world in the world.
         intrinsics, height, width: as for ``plucker_rays``.
+        device: where the rays are computed; the CPU if None.
 
     Returns:
-        [F, 6, H, W] float32 on the CPU.
+        [F, 6, H, W] float32 on ``device``.
     """
-    return plucker_rays(torch.from_numpy(relative_to(poses, reference_pose)), intrinsics, height, width)
+    relative = torch.from_numpy(relative_to(poses, reference_pose)).float()
+    return plucker_rays(relative.to(device), intrinsics, height, width)
 
 
 def pixel_directions(intrinsics: Intrinsics, height: int, width: int, device: torch.device | None = None) -> Tensor:

@@ -117,9 +117,11 @@ def _from_pose_rows(rows: npt.NDArray[np.float64]) -> Trajectory:
 
 
 def _from_tum_rows(rows: npt.NDArray[np.float64]) -> Trajectory:
-    lengths = np.linalg.norm(rows[:, 4:], axis=1)
-    if (np.abs(lengths - 1) > 1e-2).any() or not np.isfinite(lengths).all():
-        raise InputError(f"quaternion {np.argmax(~(np.abs(lengths - 1) <= 1e-2))} does not have length 1")
+    with np.errstate(over="ignore"):  # a length too large to compute is not 1 either
+        lengths = np.linalg.norm(rows[:, 4:], axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= 1e-2))
+    if bad.size:
+        raise InputError(f"quaternion {bad[0]} does not have length 1")
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3, :3] = quaternions_to_rotations(rows[:, 4:])
     poses[:, :3, 3] = rows[:, 1:4]

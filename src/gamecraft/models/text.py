@@ -75,7 +75,7 @@ class PromptEmbeds(NamedTuple):
 
 
 @torch.no_grad()
-def encode_prompt(
+def encode_prompt(  # noqa: PLR0917 the five modules of a pipeline and how to use them
     prompts: str | Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     text_encoder: LlamaModel,

@@ -10,6 +10,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (pipelines look for it here to load the class)
 from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
 from diffusers.utils import apply_lora_scale
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from gamecraft.errors import InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
+from gamecraft.models.single_file import OfficialSingleFile
 
 __all__ = ["GameCraftTransformer3DModel", "trim_text"]
 
@@ -51,7 +53,7 @@ def trim_text(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
     return embeds[:, :longest], None if min(counts) == longest else valid[:, :longest]
 
 
-class GameCraftTransformer3DModel(HunyuanVideoTransformer3DModel):  # type: ignore[misc]
+class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DModel):  # type: ignore[misc]
     """Velocity of noisy latents beside their clean history, given text and per-frame camera rays.
 
     Args:

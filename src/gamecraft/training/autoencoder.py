@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
-from gamecraft.models.patch_code import fit_basis
+from gamecraft.models.patch_code import PatchBasis, fit_basis
 from gamecraft.training.muon import MuonAdamW
 from gamecraft.training.optimizers import Schedule, learning_rate_factor
 from gamecraft.training.run import Ema, RunFolder, StopSignal
@@ -29,7 +29,8 @@ class AutoencoderTrainingConfig:
     """A training run of `AutoencoderPatchCode`. The defaults are the embedded model's recipe.
 
     data, held_out: dataset folders. output: run folder; the model appears there as `vae/`.
-    start: folder of an autoencoder whose code and decoder to start from; without it the code is fitted on `data`.
+    start: folder of an autoencoder whose code to keep, and its decoder if that has the stages wanted here; without it
+    the code is fitted on `data`.
     frames: length of the training windows, the model's chunk. image_every: every so manieth batch is single frames.
     latent_noise: up to this standard deviation is added to the latents (mean square 1): generated ones are not exact.
     l1_weight, edge_weight: of the absolute error and of the absolute error of neighbour differences, beside the squared
@@ -40,7 +41,7 @@ class AutoencoderTrainingConfig:
     held_out: str
     output: str
     start: str | None = None
-    latent_channels: int = 32
+    latent_channels: int = 48
     whitening_power: float = 0.5
     stage_channels: tuple[int, ...] = (256, 128)
     stage_blocks: tuple[int, ...] = (3, 3)
@@ -78,12 +79,14 @@ def fit_autoencoder(config: AutoencoderTrainingConfig, clips: ClipSource) -> Aut
     """An autoencoder with the linear code of `config.basis_clips` clips and an untrained decoder."""
     sampler = WindowSampler(clips, limit=config.basis_clips, seed=config.seed)
     videos = (to_video(windows) for windows in sampler.first_windows(config.frames))
-    model: AutoencoderPatchCode = AutoencoderPatchCode.from_basis(
-        fit_basis(videos, config.latent_channels),
-        whitening_power=config.whitening_power,
-        stage_channels=config.stage_channels,
-        stage_blocks=config.stage_blocks,
-    )
+    return _with_new_decoder(config, fit_basis(videos, config.latent_channels), config.whitening_power)
+
+
+def _with_new_decoder(config: AutoencoderTrainingConfig, basis: PatchBasis, power: float) -> AutoencoderPatchCode:
+    stages = {"stage_channels": config.stage_channels, "stage_blocks": config.stage_blocks}
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model: AutoencoderPatchCode = AutoencoderPatchCode.from_basis(basis, whitening_power=power, **stages)
     return model
 
 
@@ -199,17 +202,25 @@ class _Trainer:
 
 
 def _initial_model(config: AutoencoderTrainingConfig, folder: Path) -> AutoencoderPatchCode:
-    """The model of `config.start`, or a freshly fitted one; kept in the run folder, as a run has one code for ever."""
+    """The untrained or taken-over model; kept in the run folder, as a run has one code for ever."""
     if not folder.exists():
         if config.start is None:
             model = fit_autoencoder(config, ClipDataset(config.data))
         else:
-            model = AutoencoderPatchCode.from_pretrained(config.start)
+            model = _taken_over(config, AutoencoderPatchCode.from_pretrained(config.start))
         partial = folder.with_suffix(".tmp")
         model.save_pretrained(partial)
         os.replace(partial, folder)
     initial: AutoencoderPatchCode = AutoencoderPatchCode.from_pretrained(folder)
     return initial
+
+
+def _taken_over(config: AutoencoderTrainingConfig, model: AutoencoderPatchCode) -> AutoencoderPatchCode:
+    stages = (tuple(model.config.stage_channels), tuple(model.config.stage_blocks))
+    if stages == (config.stage_channels, config.stage_blocks):
+        return model
+    basis = PatchBasis(basis=model.basis, mean=model.mean, stds=model.stds)
+    return _with_new_decoder(config, basis, model.config.whitening_power)
 
 
 def _progress() -> Progress:

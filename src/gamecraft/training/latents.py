@@ -41,6 +41,7 @@ def encode_dataset(
     name: str,
     *,
     chunk_frames: int = 9,
+    part: tuple[int, int] = (0, 1),
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the latent cache `name` of a dataset folder, shard by shard; finished shards are kept.
@@ -48,7 +49,8 @@ def encode_dataset(
     Args:
         vae: any video autoencoder with the interface of diffusers.
         chunk_frames: frames per chunk, a multiple of 3 that the autoencoder accepts.
-        on_shard: called with (shards done, shards in all) after each shard.
+        part: (i, n) takes every n-th shard from number i on, for several processes.
+        on_shard: called with (shards done, shards to do) after each shard.
 
     Raises:
         InputError: the cache holds latents of another autoencoder or chunk length, or clips are too short or unequal.
@@ -59,6 +61,7 @@ def encode_dataset(
     target = _cache_folder(dataset, name)
     target.mkdir(parents=True, exist_ok=True)
     shards = [list(group) for _, group in itertools.groupby(range(len(dataset)), dataset.shard_of)]
+    shards = shards[part[0] :: part[1]]
     for done, numbers in enumerate(shards):
         path = target / f"{dataset.shard_of(numbers[0])}.safetensors"
         if path.exists():

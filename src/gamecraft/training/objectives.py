@@ -9,8 +9,6 @@ from torch import Tensor
 
 __all__ = [
     "TIMESTEPS",
-    "clean_from_velocity",
-    "euler_sigmas",
     "flow_loss",
     "interpolate",
     "sample_sigmas",
@@ -32,11 +30,6 @@ def sample_sigmas(count: int, shift: float, generator: torch.Generator) -> Tenso
     return shift_sigmas(torch.randn(count, generator=generator).sigmoid(), shift)
 
 
-def euler_sigmas(steps: int, shift: float) -> Tensor:
-    """The [steps + 1] levels of inference from 1 to 0, evenly spaced before the shift."""
-    return shift_sigmas(torch.linspace(1, 0, steps + 1), shift)
-
-
 def interpolate(clean: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
     """Samples at noise levels sigmas [B] between clean [B, ...] (0) and noise [B, ...] (1)."""
     levels = _per_sample(sigmas, clean)
@@ -46,11 +39,6 @@ def interpolate(clean: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
 def velocity_target(clean: Tensor, noise: Tensor) -> Tensor:
     """What the model is to predict, [B, ...]: the derivative of `interpolate` by sigma."""
     return noise - clean
-
-
-def clean_from_velocity(sample: Tensor, velocity: Tensor, sigmas: Tensor) -> Tensor:
-    """The clean sample [B, ...] that a velocity [B, ...] at noise levels sigmas [B] implies."""
-    return sample - _per_sample(sigmas, sample) * velocity
 
 
 def flow_loss(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def learning_rate_factor(step: int, max_steps: int, schedule: Schedule) -> float
     if schedule.shape == "cosine":
         span = max(1, max_steps - schedule.warmup_steps)
         return warm * 0.5 * (1 - math.cos(math.pi * min(1.0, left / span)))
-    return warm * min(1.0, left / (schedule.cooldown_steps + 1))
+    return warm * min(1.0, left / (min(schedule.cooldown_steps, max_steps) + 1))
 
 
 def split_parameters(transformer: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from gamecraft.training.text_data import THEMES
+from gamecraft.worlds.themes import THEMES
 
 __all__ = ["TextNetworks", "tokenize"]
 

@@ -108,7 +108,7 @@ _DENSITY_PHRASES: _Words = MappingProxyType(
 )
 
 _FEATURE_VERBS = (
-    "there is {}",
+    "with {} in view",
     "you pass {}",
     "one can see {}",
     "we see {}",

@@ -1,0 +1,216 @@
+"""Everything a pipeline needs for one chunk: its networks, their settings, coding, prompts and denoising."""
+
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLHunyuanVideo, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
+
+from gamecraft.denoising import Conditioning, StepCallback, denoise
+from gamecraft.errors import InputError
+from gamecraft.history import History
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
+from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.pictures import to_video
+from gamecraft.rays import plucker_rays
+from gamecraft.trajectory import CameraState, relative_to
+
+__all__ = ["ChunkPipeline", "Prompts"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prompts:
+    """An encoded prompt and, where guidance needs it, the encoded negative prompt."""
+
+    positive: PromptEmbeds
+    negative: PromptEmbeds | None = None
+
+
+class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Generates single chunks, for batches of plays.
+
+    Args:
+        chunk_frames: frames generated at a time, 1 + a multiple of the VAE's temporal ratio; each chunk is coded alone.
+        fps: frames per second of the training videos, so of the result.
+        height, width: default size in pixels.
+        history_clips: past chunks (or the start) that the model sees.
+        num_inference_steps, guidance_scale: defaults for sampling.
+        batch_guidance: compute both halves of guidance in one forward pass; two passes need less memory and no
+            attention mask for prompts of different lengths.
+        intrinsics: the lens, values of ``Intrinsics``.
+        prompt_settings: how prompts are fed to the language model, values of ``PromptSettings``.
+
+    Attributes:
+        autocast_dtype: type in which transformer and VAE compute; that of their weights if None.
+    """
+
+    model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->transformer->vae"
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+
+    def __init__(
+        self,
+        vae: AutoencoderPatchCode | AutoencoderKLHunyuanVideo,
+        text_encoder: LlamaModel,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder_2: CLIPTextModel,
+        tokenizer_2: PreTrainedTokenizerBase,
+        transformer: GameCraftTransformer3DModel,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        chunk_frames: int = 9,
+        fps: int = 24,
+        height: int = 96,
+        width: int = 160,
+        history_clips: int = 1,
+        num_inference_steps: int = 12,
+        guidance_scale: float = 1.0,
+        batch_guidance: bool = True,
+        intrinsics: dict[str, float] | None = None,
+        prompt_settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_encoder_2=text_encoder_2,
+            tokenizer_2=tokenizer_2,
+            transformer=transformer,
+            scheduler=scheduler,
+        )
+        self.register_to_config(
+            chunk_frames=chunk_frames,
+            fps=fps,
+            height=height,
+            width=width,
+            history_clips=history_clips,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            batch_guidance=batch_guidance,
+            intrinsics=asdict(Intrinsics(**(intrinsics or {}))),
+            prompt_settings=asdict(PromptSettings(**(prompt_settings or {}))),
+        )
+        self.autocast_dtype: torch.dtype | None = None
+        for flag in ("use_framewise_encoding", "use_framewise_decoding"):
+            if hasattr(vae, flag):  # diffusers' default of 12-frame pieces changes the result grossly
+                setattr(vae, flag, False)
+        if (chunk_frames - 1) % vae.temporal_compression_ratio:
+            raise InputError(
+                f"chunk_frames is {chunk_frames}; expected 1 + a multiple of {vae.temporal_compression_ratio}"
+            )
+        self.intrinsics = Intrinsics(**self.config.intrinsics)
+        self.prompt_settings = PromptSettings(**self.config.prompt_settings)
+        self.num_chunk_latents = 1 + (chunk_frames - 1) // vae.temporal_compression_ratio
+
+    @torch.no_grad()
+    def generate_chunk(
+        self,
+        history: History,
+        poses: NDArray[np.float64],
+        prompts: Prompts,
+        *,
+        generator: torch.Generator | list[torch.Generator],
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        on_step: StepCallback | None = None,
+    ) -> Tensor:
+        """Latents of the chunk that follows a history, for a batch of B plays.
+
+        Args:
+            history: clips [B, C, t_i, h, w].
+            poses: camera-to-world [F, 4, 4], or [B, F, 4, 4], in the world of the history, after each frame's action.
+            prompts: B encoded prompts; the negative ones are needed with guidance.
+            generator: source of the noise, or one for each play.
+
+        Returns:
+            [B, C, t, h, w] float32, VAE latents * scaling_factor.
+        """
+        device = self._execution_device
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        batch, channels, _, height, width = history.clips[0].shape
+        shape = (batch, channels, self.num_chunk_latents, height, width)
+        noise = randn_tensor(shape, generator=generator, device=torch.device("cpu"), dtype=torch.float32)
+        still = np.broadcast_to(history.last_pose[..., None, :, :], poses.shape)
+        conditional = (prompts.positive, self._encode_actions(history, poses))
+        branches = [("cond", Conditioning.of([conditional[0]], conditional[1]))]
+        if scale > 1.0:
+            if prompts.negative is None:
+                raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
+            # As published, the unconditional camera stands still (where the history ends).
+            unconditional = (prompts.negative, self._encode_actions(history, still))
+            if self.config.batch_guidance:
+                texts, actions = zip(unconditional, conditional, strict=True)
+                branches = [("cond_uncond", Conditioning.of(texts, torch.cat(actions)))]
+            else:
+                branches.insert(0, ("uncond", Conditioning.of([unconditional[0]], unconditional[1])))
+        return denoise(
+            self.transformer,
+            self.scheduler,
+            noise.to(device),
+            history,
+            branches,
+            num_inference_steps=num_inference_steps or self.config.num_inference_steps,
+            guidance_scale=scale,
+            autocast=self.autocast_dtype,
+            on_step=on_step,
+        )
+
+    def _encode_actions(self, history: History, poses: NDArray[np.float64]) -> Tensor:
+        """Action features [B, tokens, hidden] of history and chunk; rays are as seen from the last history frame."""
+        batch, _, _, rows, columns = history.clips[0].shape
+        ratio = self.vae.spatial_compression_ratio
+        reference = history.last_pose[..., None, :, :]
+
+        def rays(track: NDArray[np.float64]) -> Tensor:
+            relative = torch.from_numpy(relative_to(track, reference))
+            found = plucker_rays(relative, self.intrinsics, rows * ratio, columns * ratio)
+            return found.expand(batch, *found.shape[-4:]).to(self._execution_device)
+
+        past: dict[str, Any] = {"num_history_latents": history.num_latents}
+        if self.transformer.config.history_rays == "true":
+            past = {"history_rays": [rays(track) for track in history.poses]}
+        features: Tensor = self.transformer.encode_actions(rays(poses), **past)
+        return features
+
+    def encode_prompts(self, prompt: str, negative_prompt: str, *, guided: bool) -> Prompts:
+        """Encode a prompt for all its chunks, and the negative one if it will be needed."""
+        return Prompts(
+            positive=self._encode_prompt(prompt), negative=self._encode_prompt(negative_prompt) if guided else None
+        )
+
+    @torch.no_grad()
+    def start_history(self, frames: NDArray[np.uint8], camera: CameraState) -> History:
+        """Start frames uint8 [1 + k * ratio, H, W, 3] as a history, taken as if the camera stood still."""
+        latents = self.vae.encode(to_video(frames).to(self._execution_device, self.vae.dtype)).latent_dist.mode()
+        scaled = latents.float() * self.vae.config.scaling_factor
+        return History(clips=(scaled,), poses=(np.tile(camera.pose(), (len(frames), 1, 1)),))
+
+    def _encode_prompt(self, prompt: str) -> PromptEmbeds:
+        if not isinstance(prompt, str):
+            raise InputError(f"a prompt is one text, received {type(prompt).__name__}")
+        return encode_prompt(
+            prompt,
+            self.tokenizer,
+            self.text_encoder,
+            self.tokenizer_2,
+            self.text_encoder_2,
+            self.prompt_settings,
+            self._execution_device,
+            self.transformer.dtype,
+        )
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, t, h, w] of one chunk as video [B, 3, F, H, W] float32, about [-1, 1]."""
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        autocast = self.autocast_dtype
+        with nullcontext() if autocast is None else torch.autocast(latents.device.type, autocast):
+            video: Tensor = self.vae.decode(scaled).sample
+        return video.float()

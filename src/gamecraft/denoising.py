@@ -1,0 +1,104 @@
+"""From noise to the clean latents of a chunk: Euler steps of rectified flow with classifier-free guidance."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from gamecraft.history import History, model_input
+from gamecraft.models.text import PromptEmbeds
+from gamecraft.models.transformer import GameCraftTransformer3DModel, trim_text
+
+__all__ = ["Conditioning", "StepCallback", "denoise"]
+
+StepCallback = Callable[[int, Tensor, Tensor], Tensor]
+"""Called with (step, timestep, latents) after each step; its result takes the place of the latents."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conditioning:
+    """What steers a batch of chunks, constant over the denoising steps.
+
+    Attributes:
+        embeds: text tokens [B, L, D].
+        mask: [B, L], or None where all tokens are valid.
+        pooled: [B, P].
+        action_embeds: [B, T*h*w/patch^2, hidden] from ``encode_actions``.
+    """
+
+    embeds: Tensor
+    mask: Tensor | None
+    pooled: Tensor
+    action_embeds: Tensor
+
+    @classmethod
+    def of(cls, prompts: Sequence[PromptEmbeds], action_embeds: Tensor) -> "Conditioning":
+        """Prompts one below the other, without the padding they share, and their action features."""
+        embeds, mask, pooled = (torch.cat(parts) for parts in zip(*prompts, strict=True))
+        embeds, valid = trim_text(embeds, mask)
+        return cls(embeds=embeds, mask=valid, pooled=pooled, action_embeds=action_embeds)
+
+
+def denoise(
+    transformer: GameCraftTransformer3DModel,
+    scheduler: FlowMatchEulerDiscreteScheduler,
+    noise: Tensor,
+    history: History,
+    branches: Sequence[tuple[str, Conditioning]],
+    *,
+    num_inference_steps: int,
+    guidance_scale: float = 1.0,
+    autocast: torch.dtype | None = None,
+    on_step: StepCallback | None = None,
+) -> Tensor:
+    """Denoise the latents of a chunk beside its clean history.
+
+    Args:
+        scheduler: holds the shift of the schedule; its timesteps are set here.
+        noise: [B, C, t, h, w].
+        history: clips [B, C, t_i, h, w].
+        branches: forward passes of a step, each with its cache context; together they give B velocities, or with
+            guidance 2B, those without prompt and actions first.
+        guidance_scale: g in v = u + g (c - u); only with 2B velocities.
+        autocast: type in which the transformer computes; that of its weights if None.
+
+    Returns:
+        latents [B, C, t, h, w] float32. The steps are summed in float32 whatever the transformer computes in.
+    """
+    # The published schedule: from pure noise to the last step before zero, before the scheduler applies its shift.
+    scheduler.set_timesteps(sigmas=np.linspace(1, 0, num_inference_steps + 1)[:-1], device=noise.device)
+    latents = noise.float()
+    for step, timestep in enumerate(scheduler.timesteps):
+        inputs = model_input(latents.to(transformer.dtype), history)
+        with nullcontext() if autocast is None else torch.autocast(noise.device.type, autocast):
+            velocities = [_velocity(transformer, inputs, timestep, name, branch) for name, branch in branches]
+        velocity = torch.cat(velocities)[:, :, history.num_latents :].float()
+        if len(velocity) > len(noise):
+            unconditional, conditional = velocity.chunk(2)
+            velocity = unconditional + guidance_scale * (conditional - unconditional)
+        latents = scheduler.step(velocity, timestep, latents).prev_sample
+        if on_step is not None:
+            latents = on_step(step, timestep, latents)
+    return latents
+
+
+def _velocity(
+    transformer: GameCraftTransformer3DModel, inputs: Tensor, timestep: Tensor, context: str, branch: Conditioning
+) -> Tensor:
+    batch = len(branch.embeds)
+    with transformer.cache_context(context):
+        output = transformer(
+            inputs.repeat(batch // len(inputs), 1, 1, 1, 1),
+            timestep.expand(batch),
+            branch.embeds,
+            branch.mask,
+            branch.pooled,
+            action_embeds=branch.action_embeds,
+            return_dict=False,
+        )
+    velocity: Tensor = output[0]
+    return velocity

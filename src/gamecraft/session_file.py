@@ -1,0 +1,131 @@
+"""Sessions on disk: one safetensors file with the start, optionally the latents, and everything else as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gamecraft.actions import Action, actions_from_json, actions_to_json
+from gamecraft.controls import MAX_FRAMES
+from gamecraft.errors import ActionError, InputError
+from gamecraft.files import write_atomically
+from gamecraft.rollout import PlaySettings
+
+__all__ = ["SessionData", "read_session", "write_session"]
+
+_VERSION = 1
+_KEY = "gamecraft_session"
+_MAX_PROMPT = 10_000
+_FIELDS = {"version", "settings", "prompt", "negative_prompt", "chunks", "notes"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SessionData:
+    """What a play starts with; ``start`` is uint8 [F, H, W, 3], one frame or a chunk of them.
+
+    Raises:
+        InputError: a prompt is not a text of at most 10,000 characters.
+    """
+
+    settings: PlaySettings
+    prompt: str
+    negative_prompt: str
+    start: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        for text in (self.prompt, self.negative_prompt):
+            if not isinstance(text, str) or len(text) > _MAX_PROMPT:
+                raise InputError(f"a prompt is one text of at most {_MAX_PROMPT} characters, received {text!r:.60}")
+
+
+def write_session(
+    path: Path,
+    data: SessionData,
+    chunks: Sequence[Sequence[Action]],
+    latents: Sequence[Tensor] | None,
+    notes: Mapping[str, Any],
+) -> None:
+    """Write a session: the actions of each chunk, and its latents [1, C, t, h, w] if given.
+
+    Raises:
+        OSError: the file cannot be written; an older one is then as it was.
+    """
+    tensors = {"start": torch.from_numpy(data.start)}
+    if latents:
+        tensors["latents"] = torch.cat(list(latents)).float().cpu().contiguous()
+    values = {
+        "version": _VERSION,
+        "settings": dataclasses.asdict(data.settings),
+        "prompt": data.prompt,
+        "negative_prompt": data.negative_prompt,
+        "chunks": [actions_to_json(chunk) for chunk in chunks],
+        "notes": notes,
+    }
+    content = save(tensors, {_KEY: json.dumps(values)})
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_session(path: Path) -> tuple[SessionData, list[tuple[Action, ...]], Tensor | None, dict[str, Any]]:
+    """What ``write_session`` wrote: start, actions of each chunk, latents [N, C, t, h, w] if stored, notes.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds anything but a session.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise InputError(f"there is no session {path}") from None
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as a session: {error}") from None
+    try:
+        return _parse(values, tensors)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path} is not a valid session: {error}") from None
+
+
+def _parse(
+    values: Any, tensors: dict[str, Tensor]
+) -> tuple[SessionData, list[tuple[Action, ...]], Tensor | None, dict[str, Any]]:
+    if not isinstance(values, dict) or values.get("version") != _VERSION or set(values) != _FIELDS:
+        raise InputError(f"expected a session of version {_VERSION}")
+    if not isinstance(values["settings"], dict) or not isinstance(values["notes"], dict):
+        raise InputError("settings and notes must be objects")
+    start, latents = tensors.pop("start", torch.empty(0)), tensors.pop("latents", None)
+    if tensors or start.dtype != torch.uint8 or start.ndim != 4 or start.shape[-1] != 3 or 0 in start.shape:
+        raise InputError("expected a start uint8 [F, H, W, 3] and nothing beside it but latents")
+    data = SessionData(
+        settings=PlaySettings(**values["settings"]),
+        prompt=values["prompt"],
+        negative_prompt=values["negative_prompt"],
+        start=start.numpy(),
+    )
+    chunks = _parse_chunks(values["chunks"])
+    if latents is not None and not (
+        latents.dtype == torch.float32 and len(latents) == len(chunks) and bool(latents.isfinite().all())
+    ):
+        raise InputError(f"the latents {list(latents.shape)} are not finite float32 for {len(chunks)} chunks")
+    return data, chunks, latents, values["notes"]
+
+
+def _parse_chunks(texts: Any) -> list[tuple[Action, ...]]:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError("the chunks must be a list of actions")
+    chunks: list[tuple[Action, ...]] = []
+    left = MAX_FRAMES
+    for text in texts:
+        chunks.append(tuple(actions_from_json(text)))
+        left -= len(chunks[-1])
+        if left < 0:
+            raise ActionError(f"the session is longer than {MAX_FRAMES} frames")
+    return chunks

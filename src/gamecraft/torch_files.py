@@ -1,0 +1,73 @@
+"""Files of ``torch.save``: read without running pickled code, written one tensor at a time."""
+
+import mmap
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from gamecraft.errors import CheckpointError
+from gamecraft.files import write_atomically
+
+__all__ = ["REMAP_BYTES", "load_torch_file", "write_torch_file"]
+
+# Pages of a mapped file that were touched count as memory of the process until the mapping goes; a fresh mapping every
+# GiB keeps that small and costs nothing beside reading a GiB.
+REMAP_BYTES = 1 << 30
+
+
+def load_torch_file(path: Path) -> Any:
+    """The content of a ``torch.save`` file; its tensors are memory-mapped, except in files older than the zip format.
+
+    Raises:
+        CheckpointError: no such file, truncated or damaged, or its pickle wants more than tensors and plain containers.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # torch raises many types for damaged or unsafe files
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        reason = (
+            f"its pickle asks for {wanted[1]!r}, which could run any code; it needs to hold tensors only"
+            if wanted
+            else "it is truncated, damaged or of another kind; download it again"
+        )
+        raise CheckpointError(f"{path}: not a readable weights-only torch file: {reason}") from error
+
+
+def write_torch_file(
+    path: Path,
+    metas: Mapping[str, Tensor],
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    nest: Callable[[dict[str, Tensor]], Any] = lambda tensors: tensors,
+    unnest: Callable[[Any], Mapping[str, Tensor]] = lambda content: content,
+) -> None:
+    """Write what ``torch.save(nest(tensors), path)`` would, holding one tensor at a time; the file appears whole.
+
+    Args:
+        path: the file.
+        metas: name -> tensor on the meta device, shape and dtype of everything to write.
+        tensors: all of them as (name, tensor), in any order, produced while writing.
+        nest, unnest: wrap the tensors as they lie in the file, and find them again.
+    """
+    with FakeTensorMode():
+        blank = {name: torch.empty(meta.shape, dtype=meta.dtype) for name, meta in metas.items()}
+    with write_atomically(path) as temporary:
+        with torch.serialization.skip_data(materialize_fake_tensors=True):
+            torch.save(nest(blank), temporary)
+        mapped: Mapping[str, Tensor] = {}
+        written = REMAP_BYTES
+        for name, tensor in tensors:
+            if written >= REMAP_BYTES:
+                with torch.serialization.set_default_mmap_options(mmap.MAP_SHARED):
+                    mapped = unnest(torch.load(temporary, weights_only=True, mmap=True))
+                written = 0
+            mapped[name].copy_(tensor)
+            written += tensor.nbytes

@@ -1,0 +1,329 @@
+"""Trains the video transformer by flow matching on cached latents, on one process or many, resuming exactly."""
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gamecraft.errors import InputError
+from gamecraft.models.text import PromptSettings
+from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.training.chunk_batches import ChunkSampler, Dropping
+from gamecraft.training.history_sampling import HistoryMix
+from gamecraft.training.latents import LatentDataset
+from gamecraft.training.objectives import sample_sigmas
+from gamecraft.training.optimizers import MuonAdamW, Schedule, learning_rate_factor, split_parameters
+from gamecraft.training.run import Ema, RunFolder, StopSignal
+from gamecraft.training.text_cache import TextCache
+from gamecraft.training.transformer_evaluation import EvaluationSettings, HeldOut, load_autoencoder
+from gamecraft.training.transformer_objective import Conditions, TransformerObjective, initialize
+
+__all__ = ["TransformerShape", "TransformerTraining", "train_transformer"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerShape:
+    """Shape of a new transformer; channels and text widths follow from the data and the text encoders."""
+
+    num_attention_heads: int = 4
+    attention_head_dim: int = 64
+    num_layers: int = 2
+    num_single_layers: int = 8
+    num_refiner_layers: int = 2
+    mlp_ratio: float = 4.0
+    rope_axes_dim: tuple[int, int, int] = (16, 24, 24)
+    history_rays: Literal["zero", "true"] = "true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerTraining:
+    """A training run. The defaults are the embedded model's recipe."""
+
+    run: str
+    """Run folder: checkpoints, log.jsonl, the averaged model as transformer/, and sheets/."""
+    data: str
+    """Dataset folder with a latent cache."""
+    held_out: str
+    """Dataset folder with a latent cache of worlds that are not in `data`."""
+    latents: str
+    """Name of both latent caches."""
+    text: str
+    """Folder with text_encoder, tokenizer, text_encoder_2 and tokenizer_2."""
+    autoencoder: str | None = None
+    """Folder of the autoencoder that made the latents, to draw samples."""
+    init_from: str | None = None
+    """Folder of a saved transformer whose shape and weights to start from."""
+    model: TransformerShape = field(default_factory=TransformerShape)
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    max_steps: int = 4000
+    """Optimizer steps; may be changed when a run is resumed, which moves the end of the schedule."""
+    batch_size: int = 16
+    """Chunks per process and micro-step."""
+    accumulation: int = 1
+    """Micro-steps per optimizer step."""
+    schedule: Schedule = field(default_factory=Schedule)
+    muon_lr: float = 0.01
+    adamw_lr: float = 6e-4
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: float = 0.999
+    shift: float = 3.0
+    """Shift of the noise levels, that of the scheduler at inference."""
+    history_mix: HistoryMix = field(default_factory=HistoryMix)
+    history_noise: float = 0.15
+    """Largest standard deviation of the noise on history latents."""
+    dropping: Dropping = field(default_factory=Dropping)
+    precision: Literal["no", "bf16"] = "bf16"
+    compile: bool = True
+    seed: int = 0
+    checkpoint_minutes: float = 3.0
+    sample_every_minutes: float = 10.0
+    log_every: int = 20
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def __post_init__(self) -> None:
+        if min(self.max_steps, self.batch_size, self.accumulation, self.log_every) < 1:
+            raise InputError("max_steps, batch_size, accumulation and log_every must be at least 1")
+
+
+def train_transformer(config: TransformerTraining) -> GameCraftTransformer3DModel:
+    """Run, or continue, the training; the model with averaged weights, also saved as `transformer/` of the run.
+
+    SIGTERM and Ctrl-C end it early after a checkpoint. Batches, noise and everything else random depend on the seed and
+    the step alone, so a run that was killed and started again gives, on the same machine, the weights of one that was
+    not.
+    """
+    trainer = _Trainer(config)
+    with StopSignal() as stop, _progress(config.max_steps, trainer.is_main) as show:
+        while trainer.step < config.max_steps and not trainer.any_process(stop.requested):
+            trainer.train_step()
+            trainer.keep_records(finished=trainer.step == config.max_steps)
+            show(trainer)
+        trainer.save_checkpoint()
+    trainer.ema.copy_to(trainer.transformer)
+    return trainer.transformer
+
+
+class _Trainer:
+    """One process's part of a run."""
+
+    def __init__(self, config: TransformerTraining) -> None:
+        self.config = config
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision, gradient_accumulation_steps=config.accumulation
+        )
+        device = self.accelerator.device
+        self.run = RunFolder(config.run)
+        dataset = LatentDataset(config.data, config.latents)
+        self.text = TextCache(config.text, config.prompt, device, capacity=2 * len(dataset))
+        self.sampler = ChunkSampler(
+            dataset,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            mix=config.history_mix,
+            history_noise=config.history_noise,
+            dropping=config.dropping,
+        )
+        self.transformer = _build_transformer(config, dataset, self.text).to(device)
+        clips = dataset.clips
+        lens: dict[str, Any] = {"intrinsics": clips.intrinsics, "height": clips.height, "width": clips.width}
+        self.objective = self.accelerator.prepare_model(
+            TransformerObjective(self.transformer, compiled=config.compile, **lens).to(device)
+        )
+        self.optimizer = MuonAdamW(
+            *split_parameters(self.transformer),
+            muon_rate=config.muon_lr,
+            adam_rate=config.adamw_lr,
+            weight_decay=config.weight_decay,
+        )
+        self.ema = Ema(self.transformer, config.ema_decay)
+        self.held_out = HeldOut(
+            TransformerObjective(self.transformer, compiled=False, **lens).to(device),
+            LatentDataset(config.held_out, config.latents),
+            self.text,
+            load_autoencoder(config.autoencoder).to(device) if config.autoencoder else None,
+            shift=config.shift,
+            autocast=torch.bfloat16 if config.precision == "bf16" else None,
+            settings=config.evaluation,
+        )
+        self.step = 0
+        self.last_record: dict[str, float] = {}
+        self._resume()
+        self._losses: list[float] = []
+        self._busy = 0.0
+        self._checkpoint_time = self._sample_time = time.monotonic()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.accelerator.is_main_process)
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether any process has the flag set: all of them must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        total = self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device))
+        return bool(total > 0)
+
+    def train_step(self) -> None:
+        """One optimizer step."""
+        start, config = time.monotonic(), self.config
+        loss = sum(self._micro_step(micro) for micro in range(config.accumulation)) / config.accumulation
+        norm = torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), config.clip_norm)
+        factor = learning_rate_factor(self.step, config.max_steps, config.schedule)
+        self.optimizer.step(factor)
+        self.ema.update(self.transformer)
+        self.step += 1
+        self._losses.append(loss)
+        self._busy += time.monotonic() - start
+        if self.step % config.log_every == 0 or self.step == config.max_steps:
+            self._log(gradient_norm=float(norm), factor=factor)
+
+    def keep_records(self, *, finished: bool) -> None:
+        """Write what is due: checkpoint, averaged model with its measures and samples."""
+        if not self.is_main:
+            return
+        now = time.monotonic()
+        if finished or now - self._sample_time > 60 * self.config.sample_every_minutes:
+            self._evaluate()
+            self._sample_time = time.monotonic()
+        if now - self._checkpoint_time > 60 * self.config.checkpoint_minutes:
+            self.save_checkpoint()
+            self._checkpoint_time = time.monotonic()
+
+    def save_checkpoint(self) -> None:
+        """Write everything a resumed run needs; other processes hold the same and write nothing."""
+        if self.is_main:
+            parts = {"transformer": self.transformer, "optimizer": self.optimizer, "ema": self.ema}
+            self.run.save_checkpoint(self.step, {name: part.state_dict() for name, part in parts.items()})
+
+    def _resume(self) -> None:
+        state = self.run.load_checkpoint()
+        if state is None:
+            return
+        self.transformer.load_state_dict(state["transformer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.step = state["step"]
+        logger.info("resumed %s at step %d", self.run.path, self.step)
+
+    def _micro_step(self, micro: int) -> float:
+        """Gradients of one batch, whose number no other micro-step, process or step has."""
+        accelerator = self.accelerator
+        number = self.step * self.config.accumulation + micro
+        number = number * accelerator.num_processes + accelerator.process_index
+        generator = self.sampler.generator(number)
+        batch = self.sampler.draw(number, generator)
+        noise = torch.randn(batch.latents.shape, generator=generator)
+        sigmas = sample_sigmas(self.config.batch_size, self.config.shift, generator)
+        conditions = Conditions.of(batch, self.text(batch.captions))
+        with accelerator.accumulate(self.objective):
+            loss = self.objective(batch, noise, sigmas, conditions).mean()
+            accelerator.backward(loss)
+        return float(loss.detach())
+
+    def _log(self, *, gradient_norm: float, factor: float) -> None:
+        samples = len(self._losses) * self.config.batch_size * self.config.accumulation
+        self.last_record = {
+            "step": self.step,
+            "loss": sum(self._losses) / len(self._losses),
+            "gradient_norm": gradient_norm,
+            "learning_rate_factor": factor,
+            "ms_per_sample": 1000 * self._busy / samples,
+        }
+        self._losses, self._busy = [], 0.0
+        if self.is_main:
+            self.run.log(self.last_record)
+            logger.info("%s", _rounded(self.last_record))
+
+    def _evaluate(self) -> None:
+        """Save the averaged model, measure it on held-out recordings and draw samples."""
+        sheet = self.run.path / "sheets" / f"{self.step:06d}.png"
+        self.transformer.eval()
+        with self.ema.applied(self.transformer):
+            _save_model(self.transformer, self.run.path / "transformer")
+            losses, samples = self.held_out.losses(), self.held_out.sheet(sheet)
+        self.transformer.train()
+        for number, sample in enumerate(samples):
+            logger.info("step %d, held-out sample %d: %s", self.step, number, _rounded(sample))
+        logger.info("step %d, held-out loss %s", self.step, _rounded(losses))
+        self.run.log({"step": self.step, "held_out": losses, "samples": samples})
+
+
+def _build_transformer(
+    config: TransformerTraining, dataset: LatentDataset, text: TextCache
+) -> GameCraftTransformer3DModel:
+    """The model of `init_from`, or a new one whose weights depend on the seed alone."""
+    channels, _, latent_height, _ = dataset.latent_shape
+    derived = {
+        "in_channels": 2 * channels + 1,
+        "out_channels": channels,
+        "text_embed_dim": text.embed_dim,
+        "pooled_projection_dim": text.pooled_dim,
+        "spatial_ratio": dataset.clips.height // latent_height,
+    }
+    if config.init_from is not None:
+        transformer: GameCraftTransformer3DModel = GameCraftTransformer3DModel.from_pretrained(config.init_from)
+        for name, value in derived.items():
+            if transformer.config[name] != value:
+                raise InputError(
+                    f"the transformer in {config.init_from} has {name} {transformer.config[name]}, "
+                    f"the data and text encoders need {value}"
+                )
+        return transformer.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        transformer = GameCraftTransformer3DModel(**asdict(config.model), **derived)
+    initialize(transformer)
+    return transformer
+
+
+def _save_model(transformer: GameCraftTransformer3DModel, folder: Path) -> None:
+    """Write a model folder that appears whole."""
+    partial, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(partial, ignore_errors=True)
+    transformer.save_pretrained(partial)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _progress(steps: int, visible: bool) -> Iterator[Callable[[_Trainer], None]]:
+    """A progress bar; the function given updates it from the trainer."""
+    columns = (
+        TextColumn("transformer"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, speed_estimate_period=600, disable=not visible) as progress:
+        task = progress.add_task("", total=steps, state="")
+
+        def show(trainer: _Trainer) -> None:
+            state = "loss {loss:.4f}  {ms_per_sample:.0f} ms/sample".format_map(trainer.last_record or _NOT_YET)
+            progress.update(task, completed=trainer.step, state=state)
+
+        yield show
+
+
+_NOT_YET = {"loss": float("nan"), "ms_per_sample": float("nan")}
+
+
+def _rounded(record: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in record.items()}

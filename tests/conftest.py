@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_pipeline
+
+from gamecraft.pipeline import GameCraftPipeline
+
+
+@pytest.fixture(scope="session")
+def pipe() -> GameCraftPipeline:
+    """Random weights; 5 frames of 32x48 pixels are a chunk of 2 latents."""
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="session")
+def model_folder(pipe: GameCraftPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    pipe.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """Coloured noise, uint8 [32, 48, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
