@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import tiny_pipeline
 
 from gamecraft.pipeline import GameCraftPipeline
+from tiny import tiny_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPTextModel, LlamaModel
 
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.models.text import PromptSettings, encode_prompt
 from gamecraft.training import text
+from gamecraft.training.config import build_config, load_recipe
 from gamecraft.training.run import RunFolder
 from gamecraft.training.text import TextConfig, train_text
 from gamecraft.training.text_data import caption_pair, caption_pairs, describe_worlds
@@ -144,7 +144,9 @@ def test_both_losses_fall(tmp_path: Path) -> None:
 
 
 def test_recipe_is_a_configuration() -> None:
-    config = TextConfig(**yaml.safe_load(RECIPE.read_text()))
+    task, values = load_recipe(RECIPE)
+    config = build_config(TextConfig, values)
+    assert task == "text"
     assert config.max_length == PromptSettings().max_length
     with pytest.raises(InputError, match="measured_worlds"):
         dataclasses.replace(config, measured_worlds=10)

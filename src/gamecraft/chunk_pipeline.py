@@ -137,19 +137,18 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch, channels, _, height, width = history.clips[0].shape
         shape = (batch, channels, self.num_chunk_latents, height, width)
         noise = randn_tensor(shape, generator=generator, device=torch.device("cpu"), dtype=torch.float32)
-        still = np.broadcast_to(history.last_pose[..., None, :, :], poses.shape)
-        conditional = (prompts.positive, self._encode_actions(history, poses))
-        branches = [("cond", Conditioning.of([conditional[0]], conditional[1]))]
+        features = self._encode_actions(history, poses)
+        branches = [("cond", Conditioning.of([prompts.positive], features))]
         if scale > 1.0:
             if prompts.negative is None:
                 raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
             # As published, the unconditional camera stands still (where the history ends).
-            unconditional = (prompts.negative, self._encode_actions(history, still))
+            still = self._encode_actions(history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape))
             if self.config.batch_guidance:
-                texts, actions = zip(unconditional, conditional, strict=True)
-                branches = [("cond_uncond", Conditioning.of(texts, torch.cat(actions)))]
+                texts = [prompts.negative, prompts.positive]
+                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features])))]
             else:
-                branches.insert(0, ("uncond", Conditioning.of([unconditional[0]], unconditional[1])))
+                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still)))
         return denoise(
             self.transformer,
             self.scheduler,

@@ -63,8 +63,11 @@ def load_pipeline(
     return loaded
 
 
-def check_model_folder(folder: Path) -> None:
+def check_model_folder(folder: Path) -> dict[str, Any]:
     """Look at every file of a model folder without loading it: index, configurations, and sizes of all weights.
+
+    Returns:
+        the values of ``model_index.json``.
 
     Raises:
         CheckpointError: the first thing that is wrong, naming the file.
@@ -88,6 +91,7 @@ def check_model_folder(folder: Path) -> None:
         if name not in _WITHOUT_WEIGHTS:
             _read_json(part / "config.json")
             _weight_names(part)
+    return index
 
 
 def model_digest(folder: Path) -> str:

@@ -182,7 +182,9 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
             guidance_scale=settings.guidance_scale,
             on_step=on_step,
         )
-        frames = None if output_type == "latent" else _as_output(self.decode_latents(latents)[:, :, :shown], output_type)
+        frames = (
+            None if output_type == "latent" else _as_output(self.decode_latents(latents)[:, :, :shown], output_type)
+        )
         chunk = Chunk(
             index=state.index,
             frames=frames,

@@ -14,7 +14,7 @@ from gamecraft.errors import ActionError, InputError
 from gamecraft.gallery import gallery_picture
 from gamecraft.pictures import Picture, open_picture, to_frames
 from gamecraft.pipeline import GameCraftPipeline
-from gamecraft.rollout import Chunk, PlayState
+from gamecraft.rollout import Chunk, PlaySettings, PlayState
 from gamecraft.session_file import SessionData, read_session, write_session
 from gamecraft.trajectory import CameraState
 
@@ -71,7 +71,8 @@ class Session:
         )
         start = self.pipe.start_frames(image=image, video=video, height=height, width=width)
         self._begin(SessionData(settings=settings, prompt=prompt, negative_prompt=negative_prompt, start=start))
-        return start[-1]
+        picture: NDArray[np.uint8] = start[-1]
+        return picture
 
     def step(self, actions: Sequence[Action], *, on_step: StepCallback | None = None) -> Chunk:
         """Play one chunk.
@@ -86,9 +87,7 @@ class Session:
         data = self._playing()
         if len(actions) != (frames := self.pipe.config.chunk_frames):
             raise ActionError(f"received {len(actions)} actions; expected {frames}, one for each frame of a chunk")
-        chunk, state = self.pipe.play_chunk(
-            self._states[-1], actions, self._prompts, data.settings, on_step=on_step
-        )
+        chunk, state = self.pipe.play_chunk(self._states[-1], actions, self._prompts, data.settings, on_step=on_step)
         self._states.append(state)
         self._actions.append(chunk.actions)
         return chunk
@@ -119,6 +118,16 @@ class Session:
         """Chunks played."""
         self._playing()
         return len(self._actions)
+
+    @property
+    def settings(self) -> PlaySettings:
+        """Seed, steps, guidance and smoothing of this play."""
+        return self._playing().settings
+
+    @property
+    def start(self) -> NDArray[np.uint8]:
+        """What the first chunk follows, uint8 [1 or chunk_frames, H, W, 3]."""
+        return self._playing().start
 
     @property
     def camera(self) -> CameraState:
@@ -176,8 +185,12 @@ class Session:
         data, actions, latents, notes = read_session(Path(path))
         session = cls(pipe)
         config = pipe.config
-        if len(data.start) not in (1, config.chunk_frames) or any(len(chunk) != config.chunk_frames for chunk in actions):
-            raise InputError(f"{path} is a session of a model with other chunks; this one has {config.chunk_frames} frames")
+        if len(data.start) not in (1, config.chunk_frames) or any(
+            len(chunk) != config.chunk_frames for chunk in actions
+        ):
+            raise InputError(
+                f"{path} is a session of a model with other chunks; this one has {config.chunk_frames} frames"
+            )
         picture = data.start[-1]  # refused here if the model cannot do its size
         pipe.start_frames(image=picture, height=picture.shape[0], width=picture.shape[1])
         session._begin(data)

@@ -1,5 +1,6 @@
 """The weights of one model on their way: which tensors become which, and in which files."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from gamecraft.conversion.shards import describes_same, index_json, shard_names, write_safetensors
 from gamecraft.conversion.sources import TensorSource
+from gamecraft.errors import CheckpointError
 from gamecraft.torch_files import load_torch_file, write_torch_file
 
 __all__ = ["Component", "Step", "WeightFile", "renames", "safetensors_files", "torch_file"]
+
+logger = logging.getLogger(__name__)
 
 
 def _same(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -86,16 +90,16 @@ class WeightFile:
         return sum(meta.nbytes for meta in self.metas.values())
 
     def is_complete(self) -> bool:
-        """Whether the file is there with exactly these names, shapes and dtypes.
-
-        Raises:
-            CheckpointError: there is a file, but damaged.
-        """
+        """Whether the file is there, whole, with exactly these names, shapes and dtypes."""
         if not self.path.exists():
             return False
-        if self.entries is None:
-            return describes_same(self.path, self.metas)
-        found = self._unnest(load_torch_file(self.path))
+        try:
+            if self.entries is None:
+                return describes_same(self.path, self.metas)
+            found = self._unnest(load_torch_file(self.path))
+        except CheckpointError as error:
+            logger.warning("%s; it is written again", error)
+            return False
         return {name: (tensor.shape, tensor.dtype) for name, tensor in found.items()} == {
             name: (meta.shape, meta.dtype) for name, meta in self.metas.items()
         }

@@ -49,7 +49,7 @@ def run_plan(plan: Plan, dest: Path, options: Options, progress: Progress = lamb
     try:
         with write_atomically(dest / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
-        _write(pending, total - missing, total, progress)
+        _write(pending, dest, total - missing, total, progress)
         plan.finish(dest)
     except OSError as error:
         raise CheckpointError(
@@ -57,8 +57,8 @@ def run_plan(plan: Plan, dest: Path, options: Options, progress: Progress = lamb
         ) from error
 
 
-def _write(files: list[WeightFile], done: int, total: int, progress: Progress) -> None:
-    progress(done, total, Path(RECORD))
+def _write(files: list[WeightFile], dest: Path, done: int, total: int, progress: Progress) -> None:
+    progress(done, total, files[0].path if files else dest)
     for file in files:
 
         def on_tensor(size: int, path: Path = file.path) -> None:

@@ -43,7 +43,7 @@ def plan_to_official(source: Path, dest: Path, options: Options, *, variant: Var
 
     files: list[WeightFile] = [
         torch_file(model, dest / TRANSFORMER_FILES[variant or "standard"], "module"),
-        torch_file(vae, dest / VAE_FOLDER / "pytorch_model.pt"),
+        torch_file(vae, dest / VAE_FOLDER / "pytorch_model.pt", "state_dict"),
     ]
     small: dict[str, str] = {f"{VAE_FOLDER}/config.json": _json(convert_vae_config_to_official(vae_config))}
     sources: list[TensorSource] = [transformer, vae_source]

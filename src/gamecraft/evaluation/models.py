@@ -6,19 +6,18 @@ is. If it has an autoencoder, a method `reconstruct(frames) -> frames` adds the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from functools import cache, lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from gamecraft.actions import Action
 from gamecraft.trajectory import CameraState
+from gamecraft.worlds.environment import LowPolyWorld
+from gamecraft.worlds.renderer import Renderer
 
-if TYPE_CHECKING:
-    from gamecraft.worlds.renderer import Renderer
-
-__all__ = ["Freeze", "GroundTruth", "Idle", "Reconstruction", "Start", "WorldModel", "shared_renderer"]
+__all__ = ["Freeze", "GroundTruth", "Idle", "Reconstruction", "Start", "WorldModel", "world_of"]
 
 Frames = npt.NDArray[np.uint8]
 
@@ -65,11 +64,15 @@ class WorldModel(Protocol):
         """The frames uint8 [F, H, W, 3] after each of the F actions."""
 
 
-@cache
-def shared_renderer(height: int, width: int) -> "Renderer":
-    """One renderer per process and size: the engine draws all of them each time."""
-    from gamecraft.worlds.renderer import Renderer
+@lru_cache(maxsize=1)
+def world_of(seed: int, theme: str, height: int, width: int) -> LowPolyWorld:
+    """A world, kept until another one is asked for; whoever gets it resets it first."""
+    return LowPolyWorld(seed, theme, renderer=_renderer(height, width))
 
+
+@cache
+def _renderer(height: int, width: int) -> Renderer:
+    # One per process and size: the engine draws all there are each time.
     return Renderer(height, width)
 
 
@@ -83,10 +86,7 @@ class GroundTruth:
 
     def start(self, start: Start) -> None:
         """Go to the world and place of `start`."""
-        from gamecraft.worlds.environment import LowPolyWorld
-
-        renderer = shared_renderer(self.height, self.width)
-        self._world = LowPolyWorld(start.world_seed, start.theme, renderer=renderer)
+        self._world = world_of(start.world_seed, start.theme, self.height, self.width)
         self._world.reset(start.state, start.frame)
 
     def step(self, actions: Sequence[Action]) -> Frames:

@@ -1,16 +1,16 @@
 """Recovers the camera's motion from frames alone, so that a generated video can be asked whether it followed the keys.
 
-A small convolutional network compares two frames: features of each at an eighth of the size, their correlation within
-a window (as in FlowNet, Dosovitskiy et al. 2015, arXiv:1504.06852), and convolutions that read the motion off it. It is
-trained on rendered pairs with exact poses (``gamecraft.training.motion_estimator``); metres are those of the low-poly
-worlds, whose walkers' eyes are 1.6 m above the ground.
+Dense optical flow (DIS: Kroeger, Timofte, Dai, Van Gool 2016, arXiv:1603.03590, as in OpenCV) between two frames, what
+it cannot explain, and the two frames themselves at a quarter of the size go into a small convolutional network that
+reads the motion off them. It is trained on rendered pairs with exact poses (``gamecraft.training.motion_estimator``);
+metres are those of the low-poly worlds, whose walkers' eyes are usually 1.6 m above the ground.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,87 +21,57 @@ from torch.nn import functional as F
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.evaluation.camera_motion import COMPONENTS, compose
 
-__all__ = ["DEFAULT_FOLDER", "MotionEstimator", "MotionEstimatorConfig", "frames_to_input"]
+__all__ = ["DEFAULT_FOLDER", "MotionEstimator", "MotionEstimatorConfig", "comparison"]
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "assets" / "motion_estimator"
 
-_FEATURE_STRIDE = 8
+_SCALE = 4  # pixels per position of the network's input
+_CHANNELS = 9
+_FLOW_UNIT, _RESIDUAL_UNIT = 8.0, 32.0  # pixels and grey levels that count as 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionEstimatorConfig:
-    """Sizes of the network. ``window``: how far it looks for a feature, (up and down, left and right) in 8 pixels.
+    """Sizes of the network: frames in pixels, channels of its convolutions.
 
     ``step_frames``: frames per comparison; longer motions are composed of such steps.
     """
 
     height: int = 96
     width: int = 160
-    channels: int = 64
-    window: tuple[int, int] = (3, 5)
+    channels: tuple[int, ...] = (32, 48, 64, 32)
+    hidden: int = 64
     step_frames: int = 3
 
 
 class MotionEstimator(nn.Module):
-    """Pairs of frames to motions [N, 5] (right, down, forward in metres, yaw, pitch in radians)."""
+    """``comparison``s of two frames to motions [N, 5] (right, down, forward in metres, yaw, pitch in radians)."""
 
     def __init__(self, config: MotionEstimatorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or MotionEstimatorConfig()
-        width = config.channels
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4),
-            nn.Conv2d(48, 48, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(48, width, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
-        rows, columns = config.height // _FEATURE_STRIDE, config.width // _FEATURE_STRIDE
-        index, inside = _window_index(rows, columns, config.window)
-        self.register_buffer("index", index, persistent=False)
-        self.register_buffer("inside", inside, persistent=False)
-        self.compare = nn.Sequential(
-            nn.Conv2d(len(index) + 2 * width, 64, 1),
-            nn.SiLU(),
-            nn.Conv2d(64, 96, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(96, 96, 3, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(96, 32, 3, padding=1),
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(32 * (-(-rows // 2)) * (-(-columns // 2)), 64),
-            nn.SiLU(),
-            nn.Linear(64, len(COMPONENTS)),
-        )
+        layers: list[nn.Module] = []
+        rows, columns, width = config.height // _SCALE, config.width // _SCALE, _CHANNELS
+        for index, channels in enumerate(config.channels):
+            stride = 2 if index in (1, 2) else 1
+            layers += [nn.Conv2d(width, channels, 3, stride=stride, padding=1), nn.SiLU()]
+            rows, columns, width = -(-rows // stride), -(-columns // stride), channels
+        # Where in the picture something moves matters as much as how: no pooling over positions.
+        layers += [nn.Flatten(), nn.Linear(width * rows * columns, config.hidden), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(config.hidden, len(COMPONENTS)))
         self.register_buffer("unit", torch.ones(len(COMPONENTS)))  # metres or radians of an output of 1
 
-    def features(self, frames: Tensor) -> Tensor:
-        """Frames [N, 3, H, W] in [-1, 1] to features [N, C, H/8, W/8], to be compared by ``motion``."""
-        hidden: Tensor = self.encoder(frames)
-        return hidden
-
-    def motion(self, start: Tensor, end: Tensor) -> Tensor:
-        """Motion [N, 5] between the frames of which these are the ``features`` [N, C, H/8, W/8]."""
-        index, inside = self.get_buffer("index"), self.get_buffer("inside")
-        # all pairs by one matrix product, then the window around each position: faster than shifting and multiplying
-        scores = F.normalize(start.flatten(2), dim=1).transpose(1, 2) @ F.normalize(end.flatten(2), dim=1)
-        near = scores.gather(2, index.T.expand(len(scores), -1, -1)) * inside.T
-        windows = near.transpose(1, 2).unflatten(2, start.shape[2:])
-        outputs: Tensor = self.compare(torch.cat([windows, start, end], dim=1))
-        return outputs.float() * self.get_buffer("unit")
-
-    def forward(self, start: Tensor, end: Tensor) -> Tensor:
-        """Motion [N, 5] from frames ``start`` to ``end``, [N, 3, H, W] in [-1, 1]."""
-        return self.motion(self.features(start), self.features(end))
+    def forward(self, comparisons: Tensor) -> Tensor:
+        """Motions [N, 5] of comparisons [N, 9, H/4, W/4]."""
+        outputs: Tensor = self.layers(comparisons)
+        return outputs * self.get_buffer("unit")
 
     @torch.no_grad()
     def estimate(self, frames: npt.NDArray[np.uint8], step_frames: int | None = None) -> npt.NDArray[np.float64]:
         """Motion [5] from the first to the last of ``frames`` uint8 [F, H, W, 3], composed of equal steps.
 
         Args:
-            frames: at least two; e.g. the last frame of the history and the frames of a chunk.
+            frames: at least two, of any size; e.g. the last frame of the history and the frames of a chunk.
             step_frames: frames per comparison, about; the configuration's if None.
 
         Raises:
@@ -111,8 +81,9 @@ class MotionEstimator(nn.Module):
             raise InputError(f"the motion of {len(frames)} frame(s) was asked for; it takes at least two")
         steps = max(1, round((len(frames) - 1) / (step_frames or self.config.step_frames)))
         chosen = np.linspace(0, len(frames) - 1, steps + 1).round().astype(int)
-        features = self.features(frames_to_input(frames[chosen], self.config.height, self.config.width))
-        return compose(self.motion(features[:-1], features[1:]).double().numpy())
+        shown = _resized(frames[chosen], self.config.height, self.config.width)
+        pairs = comparison(shown, [(i, i + 1) for i in range(steps)])
+        return compose(self(pairs).double().numpy())
 
     def save(self, folder: Path | str) -> None:
         """Write ``config.json`` and ``model.safetensors`` (float16)."""
@@ -136,7 +107,7 @@ class MotionEstimator(nn.Module):
         folder = Path(folder)
         try:
             values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            model = cls(MotionEstimatorConfig(**{**values, "window": tuple(values["window"])}))
+            model = cls(MotionEstimatorConfig(**{**values, "channels": tuple(values["channels"])}))
             state = load_file(folder / "model.safetensors")
             model.load_state_dict({name: value.float() for name, value in state.items()})
         except Exception as error:  # json, safetensors and torch raise many types for damaged files
@@ -144,23 +115,39 @@ class MotionEstimator(nn.Module):
         return model.eval()
 
 
-def frames_to_input(frames: npt.NDArray[np.uint8], height: int, width: int) -> Tensor:
-    """Frames uint8 [N, H, W, 3] of any size as float32 [N, 3, height, width] in [-1, 1]."""
-    if frames.shape[1:3] != (height, width):
-        import cv2
+def comparison(frames: npt.NDArray[np.uint8], pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """What the network sees of pairs of frames.
 
-        frames = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    Args:
+        frames: uint8 [N, H, W, 3].
+        pairs: P pairs of indices, (start, end).
 
-
-def _window_index(rows: int, columns: int, window: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """For every offset of the window and position: the position it leads to, and whether that is in the picture.
-
-    Both [offsets, rows * columns].
+    Returns:
+        float32 [P, 9, H/4, W/4]: optical flow (right, down) in units of 8 pixels, what is left of the difference of
+        the two frames after following it, start and end in [-1, 1]; all averaged over 4x4 pixels.
     """
-    down, right = window
-    dy, dx = torch.meshgrid(torch.arange(-down, down + 1), torch.arange(-right, right + 1), indexing="ij")
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    y, x = y.flatten() + dy.reshape(-1, 1), x.flatten() + dx.reshape(-1, 1)
-    inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
-    return torch.where(inside, y * columns + x, 0), inside.float()
+    import cv2
+
+    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    height, width = frames.shape[1:3]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    found = np.empty((len(pairs), 3, height, width), dtype=np.float32)
+    for out, (start, end) in zip(found, pairs, strict=True):
+        flow: npt.NDArray[Any] = finder.calc(grey[start], grey[end], None)
+        followed = cv2.remap(
+            grey[end], x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        out[:2] = flow.transpose(2, 0, 1) / _FLOW_UNIT
+        out[2] = np.abs(followed.astype(np.float32) - grey[start]) / _RESIDUAL_UNIT
+    small = F.avg_pool2d(torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32)), _SCALE) / 127.5 - 1
+    starts, ends = (list(side) for side in zip(*pairs, strict=True))
+    return torch.cat([F.avg_pool2d(torch.from_numpy(found), _SCALE), small[starts], small[ends]], dim=1)
+
+
+def _resized(frames: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
+    if frames.shape[1:3] == (height, width):
+        return frames
+    import cv2
+
+    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])

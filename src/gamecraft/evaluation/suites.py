@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gamecraft.actions import Action, Key, motion
 from gamecraft.errors import InputError
-from gamecraft.evaluation.models import Start, shared_renderer
+from gamecraft.evaluation.models import Start, world_of
 from gamecraft.trajectory import CameraState, integrate
 from gamecraft.worlds.builder import PLAY_RADIUS
 from gamecraft.worlds.captions import captions
@@ -36,7 +36,7 @@ _ATTEMPTS = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """``rows``: what is measured beside one another; see ``gamecraft.evaluation.rollout``."""
+    """``rows``: what is measured beside one another; see ``gamecraft.evaluation.scoring``."""
 
     name: str
     rows: tuple[str, ...] = ("model", "idle", "freeze", "vae", "truth")
@@ -80,7 +80,7 @@ def make_case(number: int, name: str, *, chunks: int, chunk_frames: int, height:
         InputError: the world has no place with enough room for so long a walk.
     """
     theme = list(THEMES)[number % len(THEMES)]
-    world = LowPolyWorld(FIRST_SEED + number, theme, renderer=shared_renderer(height, width))
+    world = world_of(FIRST_SEED + number, theme, height, width)
     keys = frozenset(Key(key) for key in name.split("+"))
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([world.scene.seed, *name.encode(), attempt])

@@ -35,12 +35,12 @@ class AutoencoderPatchCode(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        latent_channels: int = 32,
+        latent_channels: int = 48,
         temporal_compression_ratio: int = 4,
         spatial_compression_ratio: int = 8,
         whitening_power: float = 0.5,
-        stage_channels: Sequence[int] = (256, 128),
-        stage_blocks: Sequence[int] = (3, 3),
+        stage_channels: Sequence[int] = (192, 96, 48),
+        stage_blocks: Sequence[int] = (3, 4, 3),
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()

@@ -7,16 +7,15 @@ the same classes; only `PromptSettings` differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
+from transformers import CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
 
-from gamecraft.errors import CheckpointError, InputError
+from gamecraft.errors import InputError
 
-__all__ = ["PromptEmbeds", "PromptSettings", "encode_prompt", "load_text_tower"]
+__all__ = ["PromptEmbeds", "PromptSettings", "encode_prompt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,29 +108,6 @@ def encode_prompt(  # noqa: PLR0917 the five modules of a pipeline and how to us
     embeds, mask = _language_states(texts, tokenizer, text_encoder, settings, device)
     pooled = _pooled_state(texts, tokenizer_2, text_encoder_2, device)
     return PromptEmbeds(embeds.to(dtype), mask, pooled.to(dtype))
-
-
-def load_text_tower(folder: str | Path, dtype: torch.dtype = torch.float16) -> LlamaModel:
-    """The language model alone out of a LLaVA checkpoint folder; vision tower and projector are not loaded.
-
-    CheckpointError if the folder is not a LLaVA-LLaMA checkpoint with all weights of its language model.
-    """
-    config = AutoConfig.from_pretrained(folder)
-    if getattr(config, "text_config", None) is None or config.text_config.model_type != "llama":
-        raise CheckpointError(
-            f"expected a LLaVA checkpoint with a LLaMA text tower in {folder}, got {config.model_type}"
-        )
-    model: LlamaModel
-    model, info = LlamaModel.from_pretrained(
-        folder,
-        config=config.text_config,
-        dtype=dtype,
-        key_mapping={r"^(model\.)?language_model\.(model\.)?": ""},
-        output_loading_info=True,
-    )
-    if info["missing_keys"]:
-        raise CheckpointError(f"the text tower in {folder} lacks weights: {sorted(info['missing_keys'])[:5]}")
-    return model.eval()
 
 
 def _language_states(

@@ -43,8 +43,8 @@ class AutoencoderTrainingConfig:
     start: str | None = None
     latent_channels: int = 48
     whitening_power: float = 0.5
-    stage_channels: tuple[int, ...] = (256, 128)
-    stage_blocks: tuple[int, ...] = (3, 3)
+    stage_channels: tuple[int, ...] = (192, 96, 48)
+    stage_blocks: tuple[int, ...] = (3, 4, 3)
     frames: int = 9
     image_every: int = 8
     batch_size: int = 8

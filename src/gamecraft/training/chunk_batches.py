@@ -59,10 +59,10 @@ class ChunkBatch:
 
 def collate(chunks: Sequence[LatentChunk], kind: HistoryKind, captions: Sequence[str]) -> ChunkBatch:
     """Chunks that all have a history of one kind as a batch."""
-    if kind is HistoryKind.IMAGE:
-        past = [((chunk.image,), (chunk.image_pose,)) for chunk in chunks]
-    else:
-        past = [(chunk.history, chunk.history_poses) for chunk in chunks]
+    past: list[tuple[tuple[Tensor, ...], tuple[npt.NDArray[np.float64], ...]]] = [
+        ((chunk.image,), (chunk.image_pose,)) if kind is HistoryKind.IMAGE else (chunk.history, chunk.history_poses)
+        for chunk in chunks
+    ]
     clips = zip(*(latents for latents, _ in past), strict=True)
     poses = zip(*(tracks for _, tracks in past), strict=True)
     return ChunkBatch(

@@ -12,16 +12,16 @@ from torch.nn import functional as F
 from gamecraft.dataset import ClipDataset
 from gamecraft.errors import InputError
 from gamecraft.evaluation.camera_motion import COMPONENTS, relative_motion
-from gamecraft.evaluation.motion_estimator import MotionEstimator, MotionEstimatorConfig, frames_to_input
+from gamecraft.evaluation.motion_estimator import MotionEstimator, MotionEstimatorConfig, comparison
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 
-__all__ = ["MotionEstimatorTraining", "augment", "chunk_errors", "train_motion_estimator"]
+__all__ = ["MotionEstimatorTraining", "chunk_errors", "spoil", "train_motion_estimator"]
 
 logger = logging.getLogger(__name__)
 
 # Metres and radians of a typical motion over a few frames: the network's outputs are about 1.
 _UNIT = (0.5, 0.5, 0.5, 0.1, 0.1)
-_PAIRS = ((0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0))
+_PAIRS = ((0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0))  # of three frames of a clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class MotionEstimatorTraining:
 
     data, held_out: clip datasets. run: folder for checkpoints and log. output: folder of the finished estimator.
     clips: so many random clips are used, kept decoded in memory. batch: clips a step; three frames of each give six
-    pairs. max_gap: most frames between the two of a pair.
+    pairs. max_gap: most frames between neighbours of the three.
     """
 
     data: str
@@ -38,13 +38,13 @@ class MotionEstimatorTraining:
     run: str
     output: str
     seed: int = 0
-    steps: int = 2000
+    steps: int = 1600
     batch: int = 24
     clips: int = 600
-    max_gap: int = 6
+    max_gap: int = 3
     learning_rate: float = 2e-3
-    warmup_steps: int = 50
-    ema_decay: float = 0.995
+    warmup_steps: int = 30
+    ema_decay: float = 0.99
     measured_clips: int = 48
     log_every: int = 50
     checkpoint_every: int = 200
@@ -77,16 +77,20 @@ def train_motion_estimator(config: MotionEstimatorTraining) -> dict[str, float] 
         for part, name in ((model, "model"), (ema, "ema"), (optimizer, "optimizer")):
             part.load_state_dict(state[name])
     batches = _Batches(config)
+    losses: list[Tensor] = []
     with StopSignal() as stop:
         for step in range(first, config.steps):
+            # Warm up, stay, and fall to zero over the last 40 %.
             rate = min(1.0, (step + 1) / config.warmup_steps, 2.5 * (1 - step / config.steps))
             optimizer.param_groups[0]["lr"] = config.learning_rate * rate
-            loss = _train_step(model, optimizer, *batches.draw(step))
+            losses.append(_train_step(model, optimizer, *batches.draw(step)))
             ema.update(model)
             done = step + 1
             if done % config.log_every == 0 or done == config.steps:
-                run.log({"step": done, "loss": round(float(loss), 5)})
-                logger.info("step %d of %d: loss %.4f", done, config.steps, float(loss))
+                record = {"step": done, "loss": round(float(torch.stack(losses).mean()), 5)}
+                run.log(record)
+                logger.info("%s", record)
+                losses.clear()
             if done % config.checkpoint_every == 0 or done == config.steps or stop.requested:
                 parts = {"model": model, "ema": ema, "optimizer": optimizer}
                 run.save_checkpoint(done, {name: part.state_dict() for name, part in parts.items()})
@@ -116,43 +120,36 @@ def chunk_errors(
     return np.stack(errors)
 
 
-def augment(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Spoil frames [N, T, 3, H, W] in [-1, 1] the way generated ones are: blur, fine and coarse noise, colour shift.
+def spoil(frames: npt.NDArray[np.uint8], generator: torch.Generator) -> npt.NDArray[np.uint8]:
+    """Frames [N, H, W, 3] made as imperfect as generated ones: blur, fine and coarse noise, colour shift.
 
-    Half of the frames stay as they are, so that a clean history is compared with a spoilt chunk as well.
+    Each of the four leaves half of the frames as they are, so that a clean history also meets a spoilt chunk.
     """
-    count, times, _, height, width = frames.shape
+    count, height, width, _ = frames.shape
 
     def level(highest: float) -> Tensor:
-        drawn = torch.rand(count, times, 1, 1, 1, generator=generator)
-        return highest * (2 * drawn - 1).clamp_min(0)
+        return highest * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1).clamp_min(0)
 
-    flat = frames.flatten(0, 1)
     sigma = 0.1 + level(1.6).flatten()[:, None]
-    distance = torch.arange(-3, 4)
-    weights = F.normalize(torch.exp(-(distance**2) / (2 * sigma**2)), p=1, dim=1)
+    weights = F.normalize(torch.exp(-(torch.arange(-3, 4) ** 2) / (2 * sigma**2)), p=1, dim=1)
     kernels = weights.repeat_interleave(3, dim=0)[:, None]  # one per picture and channel
-    stacked = flat.reshape(1, -1, height, width)
-    for kernel, padding in ((kernels[..., None], (3, 0)), (kernels[:, :, None], (0, 3))):
-        stacked = F.conv2d(stacked, kernel, padding=padding, groups=len(kernels))
-    blurred = stacked.reshape(frames.shape)
-    fine = torch.randn(frames.shape, generator=generator) * level(0.12)
-    coarse = torch.randn(count * times, 3, height // 8, width // 8, generator=generator)
-    coarse = F.interpolate(coarse, size=(height, width), mode="bilinear").reshape(frames.shape) * level(0.15)
-    gain = 1 + level(0.25) * torch.randn(count, times, 3, 1, 1, generator=generator)
-    return blurred * gain + fine + coarse
+    pictures = torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32)).reshape(1, -1, height, width)
+    pictures = F.conv2d(pictures, kernels[..., None], padding=(3, 0), groups=len(kernels))
+    pictures = F.conv2d(pictures, kernels[:, :, None], padding=(0, 3), groups=len(kernels))
+    pictures = pictures.reshape(count, 3, height, width)
+    coarse = torch.randn(count, 3, height // 8, width // 8, generator=generator)
+    gain = 1 + level(0.25) * torch.randn(count, 3, 1, 1, generator=generator)
+    pictures = pictures * gain + 19 * level(1) * F.interpolate(coarse, size=(height, width), mode="bilinear")
+    pictures += 15 * level(1) * torch.randn(pictures.shape, generator=generator)
+    return pictures.clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _train_step(model: MotionEstimator, optimizer: torch.optim.Optimizer, frames: Tensor, motions: Tensor) -> Tensor:
-    """One update on frames [N, 3, 3, H, W] with the motions [N, 6, 5] of their ``_PAIRS``; returns the loss."""
-    with torch.autocast("cpu", torch.bfloat16):
-        features = model.features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        start = torch.cat([features[:, a] for a, _ in _PAIRS])
-        end = torch.cat([features[:, b] for _, b in _PAIRS])
-        estimates = model.motion(start, end)
-    targets = motions.transpose(0, 1).flatten(0, 1)
+def _train_step(
+    model: MotionEstimator, optimizer: torch.optim.Optimizer, comparisons: Tensor, motions: Tensor
+) -> Tensor:
+    """One update on comparisons [N, 9, h, w] and motions [N, 5]; returns the loss."""
     unit = model.get_buffer("unit")
-    loss = F.smooth_l1_loss(estimates / unit, targets / unit, beta=0.1)
+    loss = F.smooth_l1_loss(model(comparisons) / unit, motions / unit, beta=0.1)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -161,7 +158,7 @@ def _train_step(model: MotionEstimator, optimizer: torch.optim.Optimizer, frames
 
 
 class _Batches:
-    """Three frames each of random clips, spoilt and half of them mirrored, with the motions between them."""
+    """Three frames each of random clips, half of the clips mirrored, spoilt and compared pair by pair."""
 
     def __init__(self, config: MotionEstimatorTraining) -> None:
         self._config = config
@@ -171,29 +168,29 @@ class _Batches:
         self._decoded: dict[int, npt.NDArray[np.uint8]] = {}
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
-        """Frames [N, 3, 3, H, W] and motions [N, 6, 5] of batch ``step``."""
-        config = self._config
-        random = np.random.default_rng((config.seed, step))
+        """Comparisons [N, 9, h, w] and motions [N, 5] of batch ``step``."""
+        random = np.random.default_rng((self._config.seed, step))
         pictures, motions = [], []
-        for number in random.choice(self._chosen, size=config.batch):
-            frames, poses = self._clip(int(number))
-            gaps = random.integers(1, config.max_gap // 2 + 1, size=2)
-            first = int(random.integers(len(poses) - gaps.sum()))
-            times = first + np.array([0, gaps[0], gaps.sum()])
-            a, b = (times[list(side)] for side in zip(*_PAIRS, strict=True))
-            motion = relative_motion(poses[a], poses[b])
-            shown = frames[times]
+        for number in random.choice(self._chosen, size=self._config.batch):
+            shown, poses = self._triple(int(number), random)
+            starts, ends = (list(side) for side in zip(*_PAIRS, strict=True))
+            motion = relative_motion(poses[starts], poses[ends])
             if random.random() < 0.5:
                 shown, motion = shown[:, :, ::-1], motion * (-1, 1, 1, -1, 1)
             pictures.append(shown)
             motions.append(motion)
-        height, width = config.model.height, config.model.width
-        inputs = frames_to_input(np.concatenate(pictures), height, width).unflatten(0, (-1, 3))
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        return augment(inputs, generator), torch.from_numpy(np.stack(motions)).float()
+        generator = torch.Generator().manual_seed(self._config.seed * 1_000_003 + step)
+        frames = spoil(np.concatenate(pictures), generator)
+        pairs = [(3 * clip + a, 3 * clip + b) for clip in range(len(pictures)) for a, b in _PAIRS]
+        return comparison(frames, pairs), torch.from_numpy(np.concatenate(motions)).float()
 
-    def _clip(self, number: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    def _triple(
+        self, number: int, random: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
         clip = self._clips[number]
         if number not in self._decoded:
             self._decoded[number] = clip.frames()
-        return self._decoded[number], clip.poses
+        gaps = random.integers(1, self._config.max_gap + 1, size=2)
+        first = int(random.integers(len(clip.poses) - gaps.sum()))
+        times = [first, first + int(gaps[0]), first + int(gaps.sum())]
+        return self._decoded[number][times], clip.poses[times]

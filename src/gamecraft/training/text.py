@@ -42,10 +42,10 @@ class TextConfig:
     """World seeds 0 .. worlds - 1 are described; their wordings and combinations are without end."""
     measured_worlds: int = 512
     """Held-out worlds in the report."""
-    steps: int = 600
-    language_batch: int = 64
+    steps: int = 350
+    language_batch: int = 32
     """Captions a step of the language model."""
-    contrastive_batch: int = 128
+    contrastive_batch: int = 96
     """Worlds a step of CLIP, each with two captions."""
     learning_rate: float = 2e-3
     """Its peak, after `warmup_steps`; falls to zero as a cosine."""

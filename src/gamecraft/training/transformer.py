@@ -112,8 +112,9 @@ def train_transformer(config: TransformerTraining) -> GameCraftTransformer3DMode
             trainer.keep_records(finished=trainer.step == config.max_steps)
             show(trainer)
         trainer.save_checkpoint()
-    trainer.ema.copy_to(trainer.transformer)
-    return trainer.transformer
+    trained: GameCraftTransformer3DModel = trainer.transformer
+    trainer.ema.copy_to(trained)
+    return trained
 
 
 class _Trainer:
@@ -274,15 +275,17 @@ def _build_transformer(
         "pooled_projection_dim": text.pooled_dim,
         "spatial_ratio": dataset.clips.height // latent_height,
     }
+    transformer: GameCraftTransformer3DModel
     if config.init_from is not None:
-        transformer: GameCraftTransformer3DModel = GameCraftTransformer3DModel.from_pretrained(config.init_from)
+        transformer = GameCraftTransformer3DModel.from_pretrained(config.init_from)
         for name, value in derived.items():
             if transformer.config[name] != value:
                 raise InputError(
                     f"the transformer in {config.init_from} has {name} {transformer.config[name]}, "
                     f"the data and text encoders need {value}"
                 )
-        return transformer.train()
+        transformer.train()
+        return transformer
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         transformer = GameCraftTransformer3DModel(**asdict(config.model), **derived)

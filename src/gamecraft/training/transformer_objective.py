@@ -83,9 +83,12 @@ class TransformerObjective(nn.Module):
         """Action features of relative poses [B, all frames, 4, 4], the history's clips having `frames` frames."""
         if self.transformer.config.history_rays == "zero":
             rays = rays_along(poses[:, sum(frames) :], self.directions)
-            return self.transformer.encode_actions(rays, num_history_latents=history_latents)
-        *history, rays = rays_along(poses, self.directions).split([*frames, poses.shape[1] - sum(frames)], dim=1)
-        return self.transformer.encode_actions(rays, history_rays=history)
+            features: Tensor = self.transformer.encode_actions(rays, num_history_latents=history_latents)
+        else:
+            lengths = [*frames, poses.shape[1] - sum(frames)]
+            *history, rays = torch.split(rays_along(poses, self.directions), lengths, dim=1)
+            features = self.transformer.encode_actions(rays, history_rays=history)
+        return features
 
     def _loss(
         self,

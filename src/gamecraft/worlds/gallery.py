@@ -53,7 +53,7 @@ def choose_view(theme: str, seed: int, renderer: Renderer) -> tuple[float, LowPo
     rng = np.random.default_rng([seed, 7])
     best: tuple[float, CameraState, int] | None = None
     for _ in range(_VIEWS):
-        camera, frame = world.spawn(rng, clear_ahead=1.5), int(rng.integers(0, 4000))
+        camera, frame = world.spawn(rng, clear_ahead=2.5), int(rng.integers(0, 4000))
         rating = rate_view(world.reset(camera, frame))
         if (best is None or rating > best[0]) and _room_ahead(world):
             best = rating, camera, frame

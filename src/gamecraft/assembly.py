@@ -1,0 +1,94 @@
+"""Puts separately trained parts together as a model folder."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
+from transformers import AutoTokenizer, CLIPTextModel, LlamaModel
+
+from gamecraft.errors import CheckpointError
+from gamecraft.loading import check_model_folder
+from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.pipeline import GameCraftPipeline
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    transformer: Path,
+    vae: Path,
+    text: Path,
+    output: Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    shift: float,
+    **settings: Any,
+) -> None:
+    """Write a model folder that ``load_pipeline`` opens; it appears whole or not at all.
+
+    Args:
+        transformer, vae: folders of the two networks, with ``config.json``.
+        text: folder with ``text_encoder``, ``tokenizer``, ``text_encoder_2`` and ``tokenizer_2``.
+        output: a new folder.
+        dtype: type in which the weights are stored.
+        shift: of the noise schedule, see ``FlowMatchEulerDiscreteScheduler``.
+        settings: further arguments of ``GameCraftPipeline``, such as chunk_frames.
+
+    Raises:
+        CheckpointError: a part is missing or damaged, the parts do not fit each other, or ``output`` exists.
+    """
+    if output.exists():
+        raise CheckpointError(f"{output} exists; choose a new folder")
+    towers = [text / name for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")]
+    for folder in (transformer, vae, *towers):
+        if not folder.is_dir():
+            raise CheckpointError(f"there is no folder {folder}")
+    try:
+        pipe = GameCraftPipeline(
+            vae=_load_vae(vae),
+            text_encoder=LlamaModel.from_pretrained(towers[0]),
+            tokenizer=AutoTokenizer.from_pretrained(towers[1]),
+            text_encoder_2=CLIPTextModel.from_pretrained(towers[2]),
+            tokenizer_2=AutoTokenizer.from_pretrained(towers[3]),
+            transformer=GameCraftTransformer3DModel.from_pretrained(transformer),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+            **settings,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"a part cannot be loaded: {str(error).strip().splitlines()[0]}") from error
+    _check_fit(pipe)
+    pipe.to(dtype=dtype)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        pipe.save_pretrained(partial)
+        check_model_folder(partial)
+        os.replace(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _load_vae(folder: Path) -> Any:
+    config = AutoencoderPatchCode.load_config(folder)
+    known = {kind.__name__: kind for kind in (AutoencoderPatchCode, AutoencoderKLHunyuanVideo)}
+    if (name := config.get("_class_name")) not in known:
+        raise CheckpointError(f"{folder} holds a {name}, expected one of {', '.join(known)}")
+    return known[name].from_pretrained(folder)
+
+
+def _check_fit(pipe: GameCraftPipeline) -> None:
+    transformer, latents = pipe.transformer.config, pipe.vae.config.latent_channels
+    wanted = {
+        "out_channels": latents,
+        "text_embed_dim": pipe.text_encoder.config.hidden_size,
+        "pooled_projection_dim": pipe.text_encoder_2.config.hidden_size,
+        "spatial_ratio": pipe.vae.spatial_compression_ratio,
+    }
+    for name, value in wanted.items():
+        if getattr(transformer, name) != value:
+            raise CheckpointError(
+                f"the parts do not fit: the transformer has {name} {getattr(transformer, name)}, expected {value}"
+            )

@@ -1,0 +1,157 @@
+"""The ``gamecraft`` command: a table of subcommands, of which only the one that is asked for is imported.
+
+A command's module has ``add_parser(subparsers)`` and ``run(args) -> exit code``. Errors that a caller can cause become
+one line and exit code 2; anything else is a bug and shows its traceback.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import NoReturn
+
+from gamecraft import __version__
+from gamecraft.errors import GameCraftError
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its module, one line of help, and examples."""
+
+    module: str
+    help: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = {
+    "generate": Command(
+        "gamecraft.commands.generate",
+        "a picture, a prompt and actions become a video",
+        (
+            'gamecraft generate --image village --actions "w 3s, left 1s, w+d 2s" --output village.mp4',
+            'gamecraft generate --image photo.jpg --prompt "a harbour at dusk" --actions "3x(w 1s, right 12f)" '
+            "--seed 7 --output harbour.mp4",
+            'gamecraft generate --video clip.mp4 --actions "look:right 45deg over 1s, w 2s" --output on.mp4',
+            "gamecraft generate --from village.json --output again.mp4",
+            "gamecraft generate --resume --output village.mp4",
+        ),
+    ),
+    "world": Command(
+        "gamecraft.commands.world",
+        "play actions in a rendered low-poly world: the true video",
+        (
+            'gamecraft world --seed 5 --theme village --actions "w 2s, left 1s" --output truth.mp4',
+            'gamecraft world --gallery harbour --actions "w 3s" --output truth.mp4',
+        ),
+    ),
+    "gallery": Command(
+        "gamecraft.commands.gallery",
+        "list or export the start pictures",
+        ("gamecraft gallery", "gamecraft gallery village snow --export pictures"),
+    ),
+    "render": Command(
+        "gamecraft.commands.render",
+        "record random play in rendered worlds as a dataset",
+        (
+            "gamecraft render --output data/train --worlds 2000 --processes 2",
+            "gamecraft render --output data/heldout --worlds 60 --first-seed 1000000",
+        ),
+    ),
+    "sheet": Command(
+        "gamecraft.commands.sheet",
+        "a picture with clips of a dataset",
+        ("gamecraft sheet data/train --output train.png", "gamecraft sheet data/train --clips 12 --frames 8"),
+    ),
+    "train": Command(
+        "gamecraft.training.cli",
+        "train a part of a model from a recipe",
+        (
+            "gamecraft train --config recipes/mini_transformer.yaml",
+            "gamecraft train --config recipes/mini_transformer.yaml --run runs/try --set max_steps=100",
+        ),
+    ),
+    "package": Command(
+        "gamecraft.commands.package",
+        "trained parts become a model folder",
+        (
+            "gamecraft package --transformer runs/transformer/transformer --vae runs/vae/vae --text runs/text "
+            "--output models/mine",
+        ),
+    ),
+    "evaluate": Command(
+        "gamecraft.evaluation.cli",
+        "measure a model against ground truth",
+        ("gamecraft evaluate --suite quick", "gamecraft evaluate --model models/mine --output outputs/mine"),
+    ),
+    "convert": Command(
+        "gamecraft.conversion.cli",
+        "published weights into a model folder, or back",
+        ("gamecraft convert weights models/gamecraft --dtype bf16",),
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, by default that of the process; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(words).parse_args(words)
+    except SystemExit as stop:  # argparse exits by itself after --help and after an error
+        return int(stop.code or 0)
+    try:
+        code: int = import_module(COMMANDS[args.command].module).run(args)
+    except GameCraftError as error:
+        return _fail(args.command, _one_line(str(error)))
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(args.command, f"{place}{error.strerror or error}")
+    except KeyboardInterrupt:
+        print(f"gamecraft {args.command}: stopped", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(prog="gamecraft", description="A picture, a prompt and your keys become a game video.")
+    parser.add_argument("--version", action="version", version=f"gamecraft {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        if name != chosen:
+            subparsers.add_parser(name, help=command.help)
+            continue
+        import_module(command.module).add_parser(subparsers)
+        own = subparsers.choices[name]
+        own.formatter_class = argparse.RawDescriptionHelpFormatter
+        own.epilog = "\n  ".join(["examples:", *command.examples])
+    return parser
+
+
+def _fail(command: str, message: str) -> int:
+    print(f"gamecraft {command}: {message}", file=sys.stderr)
+    return 2
+
+
+def _one_line(message: str) -> str:
+    """A message on one line; where it points at a place of a script with a caret, the script's words from there on."""
+    lines = message.splitlines()
+    if len(lines) > 2 and lines[-1].strip() == "^" and (place := lines[-2][lines[-1].index("^") :].strip()):
+        lines = [*lines[:-2], f"at {place[:40]!r}"]
+    elif len(lines) > 2 and lines[-1].strip() == "^":
+        lines = lines[:-2]
+    return re.sub(r"\s+", " ", " ".join(lines)).strip()

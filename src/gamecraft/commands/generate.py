@@ -1,0 +1,183 @@
+"""A picture or a video, a prompt and actions become a video with a contact sheet and a JSON sidecar.
+
+Beside OUT.mp4 it writes OUT.png (pictures with the keys held) and OUT.json (all settings; `--from` makes the same video
+again). Ctrl-C keeps what there is; `--resume` goes on exactly where it stopped.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gamecraft.errors import InputError
+
+if TYPE_CHECKING:
+    from gamecraft.generate import Generation, OutputFiles
+    from gamecraft.sidecar import GenerateSettings
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `generate` command to argparse's subparsers; settings that are not given are not in its result."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="a picture, a prompt and actions become a video",
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--image", metavar="PICTURE", help="start picture: a file, or a name of `gamecraft gallery`")
+    start.add_argument("--video", metavar="FILE", help="go on from the end of this video")
+    parser.add_argument("--prompt", metavar="TEXT", help="the world; a gallery picture brings its own")
+    parser.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
+    parser.add_argument("--actions", metavar="SCRIPT", help='keys and durations, such as "w 2s, left 10f"')
+    parser.add_argument("--output", required=True, type=Path, metavar="OUT.mp4", help="the video to write")
+    parser.add_argument("--model", metavar="FOLDER", help="model folder; default: the embedded one")
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps per chunk; default: the model's")
+    parser.add_argument(
+        "--guidance", type=float, metavar="G", help="guidance scale from 1 (none); default: the model's"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the noise; default: 0")
+    parser.add_argument("--smoothing", type=float, metavar="S", help="how slowly keys take effect, 0 to below 1")
+    parser.add_argument("--speed", type=float, metavar="M", help="metres per frame where the script says nothing")
+    parser.add_argument("--turn", type=float, metavar="DEG", help="degrees per frame where the script says nothing")
+    parser.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's")
+    parser.add_argument("--from", dest="source", type=Path, metavar="OUT.json", help="take the settings of a sidecar")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted generation of --output")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate; returns the exit code."""
+    from gamecraft.generate import OutputFiles
+    from gamecraft.sidecar import GenerateSettings
+
+    names = {field.name for field in dataclasses.fields(GenerateSettings)}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    output = OutputFiles(video=args.output)
+    source: Path | None = getattr(args, "source", None)
+    if not getattr(args, "resume", False):
+        return _report(_new(given, source, output))
+    if given or source:
+        raise InputError("--resume takes all settings from the interrupted generation; give only --output with it")
+    return _report(_resumed(output))
+
+
+def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "Generation":
+    from gamecraft.generate import Generation, resolve, scripted_actions
+    from gamecraft.session import Session
+    from gamecraft.sidecar import GenerateSettings, digest, read_sidecar
+
+    known: dict[str, Any] = {}
+    if source is not None:
+        earlier, known = read_sidecar(source)
+        if {"image", "video"} & set(given):
+            earlier = dataclasses.replace(earlier, image=None, video=None)
+        settings = dataclasses.replace(earlier, **given)
+    elif "actions" not in given:
+        raise InputError('--actions is missing; give a script such as "w 2s, left 10f"')
+    else:
+        settings = GenerateSettings(**given)
+    index = _check_model(settings)
+    actions = scripted_actions(settings, index.get("fps", 24))
+    settings, start = resolve(settings, index.get("chunk_frames", 9))
+    output.check_writable()
+    pipe, model = _load(settings)
+    if "model" in known and "model" not in given and known["model"] != model:
+        raise InputError(f"{source} was made with another model; give --model to use this one")
+    session = Session(pipe)
+    session.reset(
+        **start,
+        prompt=settings.prompt or "",
+        negative_prompt=settings.negative_prompt,
+        seed=settings.seed,
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        smoothing=settings.smoothing,
+        height=settings.height,
+        width=settings.width,
+    )
+    picture = digest(session.start.tobytes())
+    if "start" in known and not {"image", "video", "height", "width"} & set(given) and known["start"] != picture:
+        raise InputError(f"{settings.image or settings.video} is not the start that {source} was made from any more")
+    settings = dataclasses.replace(
+        settings,
+        prompt=settings.prompt or "",
+        steps=session.settings.num_inference_steps,
+        guidance=session.settings.guidance_scale,
+        height=session.start.shape[1],
+        width=session.start.shape[2],
+    )
+    facts = {"model": model, "start": picture}
+    return Generation(session=session, actions=actions, settings=settings, output=output, facts=facts, seconds=[])
+
+
+def _resumed(output: "OutputFiles") -> "Generation":
+    from gamecraft.generate import Generation, scripted_actions
+    from gamecraft.session import Session
+    from gamecraft.session_file import read_session
+    from gamecraft.sidecar import GenerateSettings
+    from gamecraft.training.config import build_config
+
+    if not output.session.is_file():
+        raise InputError(f"there is nothing to resume: no {output.session}")
+    notes = read_session(output.session)[-1]
+    if set(notes) != {"settings", "seconds", "facts"}:
+        raise InputError(f"{output.session} was not written by `gamecraft generate`")
+    settings = build_config(GenerateSettings, notes["settings"])
+    _check_model(settings)
+    output.check_writable()
+    for left in output.video.parent.glob(f".{output.video.name}.*.tmp"):
+        left.unlink()  # of a process that was killed
+    pipe, model = _load(settings)
+    if notes["facts"].get("model") != model:
+        raise InputError(f"{output.session} was made with another model; start again without --resume")
+    session, _ = Session.load(output.session, pipe)
+    return Generation(
+        session=session,
+        actions=scripted_actions(settings, pipe.config.fps),
+        settings=settings,
+        output=output,
+        facts=notes["facts"],
+        seconds=[float(seconds) for seconds in notes["seconds"]],
+    )
+
+
+def _check_model(settings: "GenerateSettings") -> dict[str, Any]:
+    from gamecraft.loading import check_model_folder, embedded_model
+
+    return check_model_folder(Path(settings.model) if settings.model else embedded_model())
+
+
+def _load(settings: "GenerateSettings") -> tuple[Any, dict[str, str]]:
+    """The pipeline, and what identifies its model."""
+    from gamecraft.commands.quiet import quiet_libraries
+    from gamecraft.loading import embedded_model, load_pipeline, model_digest
+
+    quiet_libraries()
+    pipe = load_pipeline(settings.model)
+    return pipe, {"sha256": model_digest(Path(settings.model) if settings.model else embedded_model())}
+
+
+def _report(generation: "Generation") -> int:
+    """Generate with a progress bar, and say what there is."""
+    from gamecraft.commands.progress import frame_progress
+
+    output, asked = generation.output, len(generation.actions)
+    with frame_progress(asked) as on_progress:
+        frames = generation.run(on_progress)
+    seconds = sum(generation.seconds)
+    if frames:
+        print(f"{output.video}: {frames} frames, {frames / generation.session.pipe.config.fps:.1f} s", end="")
+        print(f", computed in {seconds:.1f} s")
+        print(f"{output.sheet}: contact sheet\n{output.sidecar}: settings")
+    if frames < asked:
+        what = (
+            f"stopped after {frames} of {asked} frames; go on with --resume" if frames else "stopped; nothing written"
+        )
+        print(f"gamecraft generate: {what}", file=sys.stderr)
+        return 130
+    return 0

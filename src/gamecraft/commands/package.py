@@ -1,0 +1,52 @@
+"""Put trained parts together as a model folder, which `--model` and `load_pipeline` take."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `package` command to argparse's subparsers."""
+    parser = subparsers.add_parser("package", help="trained parts become a model folder", description=__doc__)
+    for name, text in (
+        ("transformer", "transformer folder"),
+        ("vae", "autoencoder folder"),
+        ("text", "folder with both text encoders and tokenizers"),
+        ("output", "the folder to write, a new one"),
+    ):
+        parser.add_argument(f"--{name}", required=True, type=Path, metavar="FOLDER", help=text)
+    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: %(default)s")
+    parser.add_argument("--shift", type=float, default=3.0, metavar="S", help="noise schedule; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=12, metavar="N", help="default steps; default: %(default)s")
+    parser.add_argument("--guidance", type=float, default=1.0, metavar="G", help="default scale; default: %(default)s")
+    parser.add_argument(
+        "--history-clips", type=int, default=1, metavar="N", help="past chunks seen; default: %(default)s"
+    )
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Assemble; returns the exit code."""
+    import torch
+
+    from gamecraft.assembly import assemble
+    from gamecraft.commands.quiet import quiet_libraries
+
+    quiet_libraries()
+    dtypes = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    assemble(
+        args.transformer,
+        args.vae,
+        args.text,
+        args.output,
+        dtype=dtypes[args.dtype],
+        shift=args.shift,
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance,
+        history_clips=args.history_clips,
+    )
+    size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
+    print(f"{args.output}: {size / 1e6:.1f} MB")
+    return 0

@@ -1,0 +1,28 @@
+"""The progress bar of commands that make frames."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["frame_progress"]
+
+
+@contextmanager
+def frame_progress(total: int) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr with frames, frames per second and time left; gives the function to call with frames done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"0/{total} frames", total=total)
+        first: tuple[float, float] | None = None
+
+        def update(done: float) -> None:
+            nonlocal first
+            now = time.monotonic()
+            first = first or (now, done)  # a resumed video starts in the middle
+            rate = (done - first[1]) / max(now - first[0], 1e-9) if done > first[1] else 0.0
+            bar.update(task, completed=done, description=f"{int(done)}/{total} frames, {rate:.1f} frames/s")
+
+        yield update

@@ -1,0 +1,100 @@
+"""Record random play in rendered low-poly worlds as a dataset. An interrupted recording continues with the same command."""
+
+import argparse
+import multiprocessing
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gamecraft.errors import GameCraftError, InputError
+
+if TYPE_CHECKING:
+    from gamecraft.worlds.recorder import RecordConfig
+
+__all__ = ["add_parser", "run"]
+
+_POLL = 0.2  # seconds
+_HELP = {
+    "worlds": "worlds to record",
+    "clips_per_world": "clips in each world",
+    "worlds_per_shard": "worlds in each file group",
+    "first_seed": "seed of the first world; from 1,000,000 on worlds are for measuring only",
+    "frames": "frames of a clip",
+    "fps": "frames per second",
+    "height": "pixels",
+    "width": "pixels",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `render` command to argparse's subparsers."""
+    parser = subparsers.add_parser(
+        "render",
+        help="record random play in rendered worlds as a dataset",
+        description=__doc__,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="dataset folder, new or begun before")
+    for name, text in _HELP.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record with a progress bar; returns the exit code."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gamecraft.worlds.recorder import RecordConfig
+
+    names = {field.name for field in fields(RecordConfig)}
+    config = RecordConfig(**{name: value for name, value in vars(args).items() if name in names})
+    if args.processes < 1:
+        raise InputError(f"processes is {args.processes}, expected at least 1")
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+        task = bar.add_task("", total=-(-config.worlds // config.worlds_per_shard))
+        _record(config, args.processes, lambda done: bar.update(task, completed=done))
+    print(f"{config.output}: {config.worlds * config.clips_per_world} clips of {config.frames} frames")
+    return 0
+
+
+def _record(config: "RecordConfig", processes: int, on_shards: Any) -> None:
+    """Let processes record every n-th shard; `on_shards` is called with the number of shards on disk."""
+    context = multiprocessing.get_context("spawn")  # a forked renderer would share its parent's engine
+    results = context.SimpleQueue()
+    workers = [context.Process(target=_work, args=(config, (i, processes), results)) for i in range(processes)]
+    shards = Path(config.output) / "shards"
+    try:
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            on_shards(len(list(shards.glob("?????/manifest.parquet"))))
+            if any(worker.exitcode for worker in workers):
+                break
+            time.sleep(_POLL)
+        on_shards(len(list(shards.glob("?????/manifest.parquet"))))
+        if not results.empty():
+            raise results.get()
+        for worker in workers:
+            worker.join(timeout=10)
+        if broken := [worker.exitcode for worker in workers if worker.exitcode]:
+            raise RuntimeError(f"a recording process ended with exit code {broken[0]}")
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()
+
+
+def _work(config: "RecordConfig", part: tuple[int, int], results: Any) -> None:
+    from gamecraft.worlds.recorder import record_dataset
+
+    try:
+        record_dataset(config, part=part)
+    except (GameCraftError, OSError) as error:
+        results.put(error)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:  # shards are whole or absent, so there is nothing to clean up
+        raise SystemExit(130) from None

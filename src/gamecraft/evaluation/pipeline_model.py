@@ -1,0 +1,92 @@
+"""Our own models, from a folder, as a ``WorldModel``; and the names under which models can be asked for."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gamecraft.actions import Action
+from gamecraft.evaluation.models import Freeze, GroundTruth, Start, WorldModel
+
+if TYPE_CHECKING:
+    from gamecraft.pipeline import GameCraftPipeline
+
+__all__ = ["BUILT_IN", "PipelineModel", "model_identity", "open_model"]
+
+BUILT_IN = {"truth": GroundTruth, "freeze": Freeze}
+"""Models that need no folder, for checking the evaluation itself."""
+
+
+class PipelineModel:
+    """A ``GameCraftPipeline`` that starts from true frames and their true camera track.
+
+    Args:
+        pipe: as from ``gamecraft.loading.load_pipeline``.
+        steps, guidance: denoising steps and guidance scale; the model's own if None.
+    """
+
+    def __init__(self, pipe: "GameCraftPipeline", *, steps: int | None = None, guidance: float | None = None) -> None:
+        self.pipe = pipe
+        self._steps, self._guidance = steps, guidance
+        self.chunk_frames: int = pipe.config.chunk_frames
+        self.height: int = pipe.config.height
+        self.width: int = pipe.config.width
+
+    def start(self, start: Start) -> None:
+        """Encode history and prompt of `start`."""
+        from gamecraft.history import History
+        from gamecraft.rollout import PlayState
+
+        self._settings = self.pipe.play_settings(
+            seed=start.seed, num_inference_steps=self._steps, guidance_scale=self._guidance
+        )
+        self._prompts = self.pipe.encode_prompts(start.prompt, "", guided=self._settings.guided)
+        frames = self.pipe.start_frames(video=start.frames, height=self.height, width=self.width)
+        # A start from a file has no known camera track and is taken as standing still; here the track is known.
+        clips = self.pipe.start_history(frames, start.state).clips
+        self._state = PlayState(history=History(clips=clips, poses=(start.poses,)), camera=start.state)
+
+    def step(self, actions: Sequence[Action]) -> npt.NDArray[np.uint8]:
+        """Generate the next chunk."""
+        chunk, self._state = self.pipe.play_chunk(self._state, actions, self._prompts, self._settings)
+        frames: npt.NDArray[np.uint8] = chunk.frames
+        return frames
+
+    def reconstruct(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """A chunk of frames through the autoencoder."""
+        from gamecraft.pictures import to_frames
+        from gamecraft.trajectory import CameraState
+
+        clip = self.pipe.start_history(frames, CameraState()).clips[0]
+        return to_frames(self.pipe.decode_latents(clip))
+
+
+def open_model(name: str | None, *, steps: int | None = None, guidance: float | None = None) -> WorldModel:
+    """A model by name: one of ``BUILT_IN``, a model folder, or the embedded model if None.
+
+    Raises:
+        CheckpointError: there is no usable model in that folder.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]()
+    from gamecraft.loading import load_pipeline
+
+    return PipelineModel(load_pipeline(name), steps=steps, guidance=guidance)
+
+
+def model_identity(name: str | None) -> str:
+    """Hash that changes when the model's files do.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    if name in BUILT_IN:
+        return hashlib.sha256(str(name).encode()).hexdigest()
+    from gamecraft.loading import check_model_folder, embedded_model, model_digest
+
+    folder = embedded_model() if name is None else Path(name)
+    check_model_folder(folder)
+    return model_digest(folder)

@@ -1,0 +1,230 @@
+"""A whole generation with its files: video, contact sheet, sidecar, and a session to resume from while it runs."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gamecraft.actions import Action, parse_script
+from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
+from gamecraft.controls import MAX_MOVE_SPEED, MAX_TURN_SPEED
+from gamecraft.errors import ActionError, InputError
+from gamecraft.gallery import gallery_picture
+from gamecraft.pictures import open_picture
+from gamecraft.rollout import in_chunks
+from gamecraft.session import Session
+from gamecraft.sidecar import GenerateSettings, versions, write_sidecar
+from gamecraft.training.run import StopSignal
+from gamecraft.video import VideoWriter, read_video
+
+__all__ = ["Generation", "OutputFiles", "Progress", "resolve", "scripted_actions"]
+
+_PICTURES = 20  # on the contact sheet
+_SAVING_SHARE = 0.05  # of the time may go into saving the session
+
+Progress = Callable[[float], None]
+"""Called with the frames that are done, a fraction during a chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFiles:
+    """The files of a generation: the video ``x.mp4`` and, named after it, the others.
+
+    Raises:
+        InputError: the video's name does not end in .mp4, or it is a folder.
+    """
+
+    video: Path
+
+    def __post_init__(self) -> None:
+        if self.video.suffix.lower() != ".mp4" or self.video.is_dir():
+            raise InputError(f"the output is {self.video}, expected the name of a file that ends in .mp4")
+
+    @property
+    def sheet(self) -> Path:
+        """The contact sheet."""
+        return self.video.with_suffix(".png")
+
+    @property
+    def sidecar(self) -> Path:
+        """Settings and measurements."""
+        return self.video.with_suffix(".json")
+
+    @property
+    def session(self) -> Path:
+        """What an interrupted generation is resumed from."""
+        return self.video.with_suffix(".session.safetensors")
+
+    def check_writable(self) -> None:
+        """Fail now rather than after the work. Raises OSError."""
+        self.video.parent.mkdir(parents=True, exist_ok=True)
+        probe = self.video.with_name(f".{self.video.name}.probe")
+        try:
+            probe.write_bytes(b"")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+@dataclass(kw_only=True)
+class Generation:
+    """Writes the files of a session that plays ``actions``.
+
+    Args:
+        session: at its start, or after some of the chunks.
+        settings: for the sidecar and for resuming.
+        facts: more JSON values for both.
+        seconds: computing time of each chunk that has been played.
+    """
+
+    session: Session
+    actions: list[Action]
+    settings: GenerateSettings
+    output: OutputFiles
+    facts: dict[str, Any]
+    seconds: list[float]
+
+    def __post_init__(self) -> None:
+        frames = self.session.pipe.config.chunk_frames
+        self._chunks = list(in_chunks(self.actions, frames))
+        self._played = [[*chunk, *[Action()] * (frames - len(chunk))] for chunk in self._chunks]
+        if self.session.actions != [action for chunk in self._played[: self.session.num_chunks] for action in chunk]:
+            raise InputError(f"{self.output.session} does not belong to these actions; start again without --resume")
+        self._saved, self._save_cost = -math.inf, 0.0
+
+    def run(self, on_progress: Progress | None = None) -> int:
+        """Generate, or go on generating; Ctrl-C ends it early, with the files of what there is by then.
+
+        Returns:
+            frames in the video; without any there are no files.
+
+        Raises:
+            OSError: a file cannot be written; a video that is not finished is removed.
+        """
+        wanted = set(sample_frames(len(self.actions), _PICTURES))
+        cells: list[Cell] = []
+        fps, done = self.session.pipe.config.fps, 0
+        with StopSignal() as stop, VideoWriter(self.output.video, fps) as writer:
+            for index, actions in enumerate(self._chunks):
+                try:
+                    frames = self._frames(index, stop, on_progress)[: len(actions)]
+                except KeyboardInterrupt:
+                    break
+                writer.add(frames)
+                for frame, action in zip(frames, actions, strict=True):
+                    if done in wanted:
+                        caption = f"frame {done}, {done / fps:.2f} s"
+                        cells.append(Cell(frame=frame, caption=caption, action=action))
+                    done += 1
+                if on_progress:
+                    on_progress(done)
+        if done:
+            self._finish(cells, done)
+        return done
+
+    def _frames(self, index: int, stop: StopSignal, on_progress: Progress | None) -> NDArray[np.uint8]:
+        """Frames of a chunk: decoded if it has been played, generated otherwise."""
+        if index < self.session.num_chunks:
+            return self.session.frames(index)
+        steps, length = self.session.settings.num_inference_steps, len(self._played[index])
+
+        def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
+            if stop.requested:
+                raise KeyboardInterrupt
+            if on_progress:
+                on_progress(min(length * (index + (step + 1) / steps), len(self.actions)))
+            return latents
+
+        chunk = self.session.step(self._played[index], on_step=on_step)
+        self.seconds.append(chunk.seconds)
+        self._save(now=False)
+        frames: NDArray[np.uint8] = chunk.frames
+        return frames
+
+    def _save(self, *, now: bool) -> None:
+        """Keep the session on disk; not after every chunk once that would cost too much of the time."""
+        started = time.monotonic()
+        if now or (started - self._saved) * _SAVING_SHARE >= self._save_cost:
+            notes = {"settings": dataclasses.asdict(self.settings), "seconds": self.seconds, "facts": self.facts}
+            self.session.save(self.output.session, notes=notes)
+            self._saved = time.monotonic()
+            self._save_cost = self._saved - started
+
+    def _finish(self, cells: list[Cell], done: int) -> None:
+        complete = done == len(self.actions)
+        if not complete:
+            self._save(now=True)
+        write_sheet(self.output.sheet, cells)
+        _, height, width, _ = self.session.start.shape
+        lengths = [len(chunk) for chunk in self._chunks]
+        chunks = [{"frames": n, "seconds": round(s, 4)} for n, s in zip(lengths, self.seconds, strict=False)]
+        facts = {
+            "complete": complete,
+            "frames": done,
+            "asked_frames": len(self.actions),
+            "fps": self.session.pipe.config.fps,
+            "height": height,
+            "width": width,
+            **self.facts,
+            "versions": versions(),
+            "chunks": chunks,
+        }
+        write_sidecar(self.output.sidecar, self.settings, facts)
+        if complete:
+            self.output.session.unlink(missing_ok=True)
+
+
+def scripted_actions(settings: GenerateSettings, fps: float) -> list[Action]:
+    """The actions of the script, with the speeds of the settings where it gives none.
+
+    Raises:
+        ActionError: the script is not valid, or a speed is out of range.
+    """
+    actions = parse_script(settings.actions, fps)
+    changes: dict[str, float] = {}
+    if settings.speed is not None:
+        changes["move_speed"] = _in_range("speed", settings.speed, MAX_MOVE_SPEED, "metres per frame")
+    if settings.turn is not None:
+        degrees = _in_range("turn", settings.turn, math.degrees(MAX_TURN_SPEED), "degrees per frame")
+        changes["turn_speed"] = min(math.radians(degrees), MAX_TURN_SPEED)
+    default = Action()
+
+    def changed(action: Action) -> Action:
+        new: dict[str, Any] = {
+            name: value for name, value in changes.items() if getattr(action, name) == getattr(default, name)
+        }
+        return dataclasses.replace(action, **new)
+
+    return [changed(action) for action in actions]
+
+
+def resolve(settings: GenerateSettings, chunk_frames: int) -> tuple[GenerateSettings, dict[str, NDArray[np.uint8]]]:
+    """Settings that mean the same in every folder, and the start as an argument for ``Session.reset``.
+
+    Raises:
+        InputError: not exactly one start, or it cannot be read.
+    """
+    if (settings.image is None) == (settings.video is None):
+        raise InputError("expected either --image or --video to start from")
+    if settings.model is not None:
+        settings = dataclasses.replace(settings, model=str(Path(settings.model).resolve()))
+    if settings.video is not None:
+        frames, _ = read_video(settings.video, last=chunk_frames)
+        return dataclasses.replace(settings, video=str(Path(settings.video).resolve())), {"video": frames}
+    name = str(settings.image)
+    if picture := gallery_picture(name):
+        prompt = picture.caption_long if settings.prompt is None else settings.prompt
+        return dataclasses.replace(settings, prompt=prompt), {"image": np.array(open_picture(picture.path))}
+    return dataclasses.replace(settings, image=str(Path(name).resolve())), {"image": np.array(open_picture(name))}
+
+
+def _in_range(name: str, value: float, high: float, unit: str) -> float:
+    if not 0 <= value <= high:
+        raise ActionError(f"{name} is {value:g}, expected 0 to {high:g} {unit}")
+    return value
