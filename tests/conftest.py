@@ -2,9 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gamecraft.pipeline import GameCraftPipeline
 from tiny import tiny_pipeline
+
+torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
 
 
 @pytest.fixture(scope="session")

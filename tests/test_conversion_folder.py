@@ -204,7 +204,8 @@ def test_too_little_room_is_said_before_anything_is_written(
 def test_missing_parts_are_named(published: Path, tmp_path: Path) -> None:
     partly = tmp_path / "weights"
     shutil.copytree(published / VAE_FOLDER, partly / VAE_FOLDER)
-    with pytest.raises(CheckpointError, match=f"missing: {TRANSFORMER_FILES['standard']}, {LLAVA_FOLDER}, {CLIP_FOLDER}"):
+    missing = ", ".join((TRANSFORMER_FILES["standard"], LLAVA_FOLDER, CLIP_FOLDER))
+    with pytest.raises(CheckpointError, match=f"missing: {missing}"):
         convert(partly, tmp_path / "model")
 
 

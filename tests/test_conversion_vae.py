@@ -115,7 +115,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named() -> None:
     config = convert_vae_config_from_official(published)
     tensors["vae.quant_konv.bias"] = tensors.pop("vae.quant_conv.bias")
     tensors["vae.post_quant_conv.bias"] = torch.zeros(3)
-    expected = r"1 missing: quant_conv\.bias; 1 unexpected: quant_konv\.bias; 1 .*post_quant_conv\.bias \[3\] instead of"
+    expected = r"1 missing: quant_conv\.bias; 1 unexpected: quant_konv\.bias; 1 .*post_quant_conv\.bias \[3\] instead"
     with pytest.raises(CheckpointError, match=expected):
         names_from_official(config, tensors)
 

@@ -118,7 +118,9 @@ def test_without_a_generator_each_video_is_another(pipe: GameCraftPipeline, pict
 
 
 def test_noise_of_a_chunk_depends_on_seed_and_index_alone() -> None:
-    draws = {(seed, index): torch.randn(4, generator=chunk_generator(seed, index)) for seed in (0, 1) for index in (0, 1)}
+    draws = {
+        (seed, index): torch.randn(4, generator=chunk_generator(seed, index)) for seed in (0, 1) for index in (0, 1)
+    }
     assert len({tuple(draw.tolist()) for draw in draws.values()}) == 4
     assert torch.equal(draws[1, 0], torch.randn(4, generator=chunk_generator(1, 0)))
     assert chunk_generator(2**64 - 1, 5).initial_seed() >= 0
@@ -150,7 +152,9 @@ def test_history_rays_are_seen_by_a_model_that_wants_them(picture: np.ndarray) -
     history = pipe.start_state(np.stack([picture] * CHUNK)).history
     turned = History(clips=history.clips, poses=(integrate(motion(parse_script("left 5f")))[0],))
     same = {"image": None, "actions": "w 5f"}
-    assert not np.array_equal(video(pipe, picture, history=history, **same), video(pipe, picture, history=turned, **same))
+    assert not np.array_equal(
+        video(pipe, picture, history=history, **same), video(pipe, picture, history=turned, **same)
+    )
 
 
 # --- starts ----------------------------------------------------------------------------------------------------------
@@ -228,9 +232,7 @@ def test_plays_in_a_batch_equal_plays_alone(pipe: GameCraftPipeline, picture: np
     )
     pairs = [tuple(torch.cat(parts) for parts in zip(*both, strict=True)) for both in _columns(texts)]
     both = type(texts[0])(positive=type(texts[0].positive)(*pairs[0]), negative=type(texts[0].positive)(*pairs[1]))
-    together = pipe.generate_chunk(
-        batch, np.stack(tracks), both, generator=[seeded(0), seeded(1)], guidance_scale=2.0
-    )
+    together = pipe.generate_chunk(batch, np.stack(tracks), both, generator=[seeded(0), seeded(1)], guidance_scale=2.0)
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
 
 
@@ -279,9 +281,7 @@ def test_a_callback_sees_and_may_change_the_latents(pipe: GameCraftPipeline, pic
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "a callback can receive"),
     ],
 )
-def test_bad_arguments(
-    pipe: GameCraftPipeline, picture: np.ndarray, change: dict[str, Any], message: str
-) -> None:
+def test_bad_arguments(pipe: GameCraftPipeline, picture: np.ndarray, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         pipe.stream(**({"image": picture, "actions": "w 5f"} | change))
 

@@ -1,5 +1,7 @@
 """Recipes become dataclasses one to one, and every mistake is named with its remedy."""
 
+import argparse
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -7,6 +9,7 @@ from typing import Literal
 import pytest
 
 from gamecraft.errors import InputError
+from gamecraft.training.cli import TASKS, Task, run
 from gamecraft.training.config import apply_overrides, build_config, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -27,6 +30,13 @@ class Settings:
     levels: tuple[float, ...] = ()
     check: bool = True
     inner: Inner = field(default_factory=Inner)
+
+
+RECEIVED: list[Settings] = []
+
+
+def remember(settings: Settings) -> None:
+    RECEIVED.append(settings)
 
 
 def test_values_become_the_types_of_the_fields() -> None:
@@ -90,9 +100,25 @@ def test_a_missing_recipe_is_an_input_error(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.yaml")
 
 
-def test_the_transformer_recipe_is_valid() -> None:
-    from gamecraft.training.transformer import TransformerTraining
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_maps_onto_the_configuration_of_its_task(recipe: Path) -> None:
+    name, values = load_recipe(recipe)
+    task = TASKS[name]
+    config = build_config(getattr(importlib.import_module(task.module), task.config), values)
+    assert hasattr(config, task.run_key)
 
-    task, values = load_recipe(RECIPES / "mini_transformer.yaml", ["max_steps=5"])
-    assert task == "transformer"
-    assert build_config(TransformerTraining, values).max_steps == 5
+
+def test_the_command_runs_the_task_in_the_folder_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text("task: mine\ndata: d\n")
+    monkeypatch.setitem(TASKS, "mine", Task(__name__, "Settings", "remember", run_key="folder"))
+    arguments = argparse.Namespace(config=str(recipe), run="a: folder", set=["rate=2"])
+    assert run(arguments) == 0
+    assert [Settings(data="d", folder=Path("a: folder"), rate=2.0)] == RECEIVED
+
+
+def test_an_unknown_task_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text("task: cooking\n")
+    with pytest.raises(InputError, match="'cooking'; expected one of text, autoencoder, transformer"):
+        run(argparse.Namespace(config=str(recipe), run=None, set=[]))

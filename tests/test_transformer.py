@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gamecraft.errors import InputError
-from gamecraft.models.transformer import GameCraftTransformer3DModel, trim_text
+from gamecraft.models.transformer import GameCraftTransformer3DModel, linear_velocity, trim_text
 from transformer_cases import chunk_rays, forward_case, inputs, published_model, tiny_inputs, tiny_model
 
 
@@ -229,3 +229,25 @@ def test_parallel_plan_names_modules_that_exist() -> None:
 def test_configurations_that_cannot_work_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         tiny_model(**wrong)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_the_linear_velocity_is_the_least_squares_guess(sigma: float) -> None:
+    """For clean latents of variance 1: nothing linear in the noisy latents improves it, and its error has variance 1/d."""
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = (torch.randn(1, 1, 1, 500, 1000, generator=generator) for _ in range(2))
+    noisy = (1 - sigma) * clean + sigma * noise
+    guess = linear_velocity(noisy, torch.zeros_like(noisy), torch.tensor([sigma]))
+    error = (noise - clean) - guess
+    assert abs(float((error * noisy).mean())) < 0.01
+    assert abs(float(error.var()) * ((1 - sigma) ** 2 + sigma**2) - 1) < 0.01
+
+
+def test_residual_prediction_adds_the_linear_velocity() -> None:
+    plain, residual = (tiny_model(prediction=kind) for kind in ("velocity", "residual"))
+    residual.load_state_dict(plain.state_dict())
+    given_inputs = tiny_inputs(plain)
+    with torch.no_grad():
+        output, result = plain(**given_inputs).sample, residual(**given_inputs).sample
+    noisy = given_inputs["hidden_states"][:, : plain.config.out_channels]
+    torch.testing.assert_close(result, linear_velocity(noisy, output, given_inputs["timestep"] / 1000))

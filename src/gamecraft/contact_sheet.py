@@ -116,7 +116,7 @@ def _mouse(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float
 
 
 def _ink(lit: bool) -> tuple[int, int, int, int]:
-    return (20, 20, 20, 255) if lit else (255, 255, 255, 170)
+    return (20, 20, 20, 255) if lit else (255, 255, 255, 130)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:

@@ -17,6 +17,7 @@ from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
 from gamecraft.controls import MAX_MOVE_SPEED, MAX_TURN_SPEED
 from gamecraft.errors import ActionError, InputError
 from gamecraft.gallery import gallery_picture
+from gamecraft.output_files import OutputFiles
 from gamecraft.pictures import open_picture
 from gamecraft.rollout import in_chunks
 from gamecraft.session import Session
@@ -24,52 +25,13 @@ from gamecraft.sidecar import GenerateSettings, versions, write_sidecar
 from gamecraft.training.run import StopSignal
 from gamecraft.video import VideoWriter, read_video
 
-__all__ = ["Generation", "OutputFiles", "Progress", "resolve", "scripted_actions"]
+__all__ = ["Generation", "Progress", "resolve", "scripted_actions"]
 
 _PICTURES = 20  # on the contact sheet
 _SAVING_SHARE = 0.05  # of the time may go into saving the session
 
 Progress = Callable[[float], None]
 """Called with the frames that are done, a fraction during a chunk."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputFiles:
-    """The files of a generation: the video ``x.mp4`` and, named after it, the others.
-
-    Raises:
-        InputError: the video's name does not end in .mp4, or it is a folder.
-    """
-
-    video: Path
-
-    def __post_init__(self) -> None:
-        if self.video.suffix.lower() != ".mp4" or self.video.is_dir():
-            raise InputError(f"the output is {self.video}, expected the name of a file that ends in .mp4")
-
-    @property
-    def sheet(self) -> Path:
-        """The contact sheet."""
-        return self.video.with_suffix(".png")
-
-    @property
-    def sidecar(self) -> Path:
-        """Settings and measurements."""
-        return self.video.with_suffix(".json")
-
-    @property
-    def session(self) -> Path:
-        """What an interrupted generation is resumed from."""
-        return self.video.with_suffix(".session.safetensors")
-
-    def check_writable(self) -> None:
-        """Fail now rather than after the work. Raises OSError."""
-        self.video.parent.mkdir(parents=True, exist_ok=True)
-        probe = self.video.with_name(f".{self.video.name}.probe")
-        try:
-            probe.write_bytes(b"")
-        finally:
-            probe.unlink(missing_ok=True)
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gamecraft.errors import InputError
 
 if TYPE_CHECKING:
-    from gamecraft.generate import Generation, OutputFiles
+    from gamecraft.generate import Generation
+    from gamecraft.output_files import OutputFiles
     from gamecraft.sidecar import GenerateSettings
 
 __all__ = ["add_parser", "run"]
@@ -52,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate; returns the exit code."""
-    from gamecraft.generate import OutputFiles
+    from gamecraft.output_files import OutputFiles
     from gamecraft.sidecar import GenerateSettings
 
     names = {field.name for field in dataclasses.fields(GenerateSettings)}

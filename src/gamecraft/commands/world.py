@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from gamecraft.commands.progress import frame_progress
     from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
     from gamecraft.files import write_atomically
-    from gamecraft.generate import OutputFiles
+    from gamecraft.output_files import OutputFiles
     from gamecraft.trajectory import Trajectory
     from gamecraft.trajectory_io import format_trajectory
     from gamecraft.video import VideoWriter

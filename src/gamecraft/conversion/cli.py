@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
 from gamecraft.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,13 +49,24 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         GameCraftError: an option or the source is not valid, or there is too little room.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.conversion.folder import run_plan
 
+    quiet_libraries()
     options = _options(args)
     plan = _plan(args, options)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("left")) as bar:
-        task = bar.add_task("checking")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("checking what is there")
 
         def show(done: int, total: int, file: Path) -> None:
             bar.update(task, completed=done, total=total, description=str(file.relative_to(args.dest)))

@@ -14,7 +14,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("evaluate", help="measure a model against ground truth", description=__doc__)
     parser.add_argument("--suite", default="quick", choices=list(SUITES), help="default: %(default)s")
     parser.add_argument(
-        "--model", metavar="FOLDER", help="model folder, or truth or freeze to check the suite; default: the embedded one"
+        "--model",
+        metavar="FOLDER",
+        help="model folder, or truth or freeze to check the suite; default: the embedded one",
     )
     parser.add_argument("--output", default="outputs/evaluation", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("--starts", type=int, metavar="N", help="worlds to start in; default: the suite's")
@@ -44,13 +46,21 @@ def run(args: argparse.Namespace) -> int:
         processes=args.processes,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, speed_estimate_period=600)
+    task = progress.add_task(f"suite {settings.suite}", total=None)
+
+    def show(done: int, total: int) -> None:
+        progress.start()  # not before the model has been found
+        progress.update(task, completed=done, total=total)
+
     try:
-        with Progress(*columns, speed_estimate_period=600) as progress:
-            task = progress.add_task(f"suite {settings.suite}", total=None)
-            results = evaluate(settings, lambda done, total: progress.update(task, completed=done, total=total))
+        results = evaluate(settings, show)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on with what is in {settings.output}", file=sys.stderr)
         return 130
+    finally:
+        if progress.live.is_started:
+            progress.stop()
     report = write_report(settings, results)
     console = Console()
     for table in _tables(report):

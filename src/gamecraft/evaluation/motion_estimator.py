@@ -128,7 +128,7 @@ def comparison(frames: npt.NDArray[np.uint8], pairs: Sequence[tuple[int, int]]) 
     """
     import cv2
 
-    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    finder: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     height, width = frames.shape[1:3]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]

@@ -1,7 +1,7 @@
 """Our own models, from a folder, as a ``WorldModel``; and the names under which models can be asked for."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILT_IN", "PipelineModel", "model_identity", "open_model"]
 
-BUILT_IN = {"truth": GroundTruth, "freeze": Freeze}
+BUILT_IN: dict[str | None, Callable[[], WorldModel]] = {"truth": GroundTruth, "freeze": Freeze}
 """Models that need no folder, for checking the evaluation itself."""
 
 
@@ -26,6 +26,9 @@ class PipelineModel:
     Args:
         pipe: as from ``gamecraft.loading.load_pipeline``.
         steps, guidance: denoising steps and guidance scale; the model's own if None.
+
+    Attributes:
+        settings, prompts, state: of the play, from ``start`` on; see ``gamecraft.rollout``.
     """
 
     def __init__(self, pipe: "GameCraftPipeline", *, steps: int | None = None, guidance: float | None = None) -> None:
@@ -40,18 +43,18 @@ class PipelineModel:
         from gamecraft.history import History
         from gamecraft.rollout import PlayState
 
-        self._settings = self.pipe.play_settings(
+        self.settings = self.pipe.play_settings(
             seed=start.seed, num_inference_steps=self._steps, guidance_scale=self._guidance
         )
-        self._prompts = self.pipe.encode_prompts(start.prompt, "", guided=self._settings.guided)
+        self.prompts = self.pipe.encode_prompts(start.prompt, "", guided=self.settings.guided)
         frames = self.pipe.start_frames(video=start.frames, height=self.height, width=self.width)
         # A start from a file has no known camera track and is taken as standing still; here the track is known.
         clips = self.pipe.start_history(frames, start.state).clips
-        self._state = PlayState(history=History(clips=clips, poses=(start.poses,)), camera=start.state)
+        self.state = PlayState(history=History(clips=clips, poses=(start.poses,)), camera=start.state)
 
     def step(self, actions: Sequence[Action]) -> npt.NDArray[np.uint8]:
         """Generate the next chunk."""
-        chunk, self._state = self.pipe.play_chunk(self._state, actions, self._prompts, self._settings)
+        chunk, self.state = self.pipe.play_chunk(self.state, actions, self.prompts, self.settings)
         frames: npt.NDArray[np.uint8] = chunk.frames
         return frames
 

@@ -1,4 +1,4 @@
-"""Writes the report of an evaluation: `report.json`, diagrams, a strip of pictures, and one HTML page with all of it."""
+"""Writes the report of an evaluation: `report.json`, diagrams, a strip of pictures, and one HTML page with it all."""
 
 import base64
 import json
@@ -81,7 +81,7 @@ def _page(report: dict[str, Any], folder: Path, shown: list[tuple[tuple[int, str
         f"{', '.join(map(str, report['chunks']))}; truth above, model below.</p>",
         _image(folder / "strip.png"),
         "<h2>Videos</h2><p>Truth on the left.</p>",
-        *(f"<figure>{_video(path.with_suffix('.mp4'))}<figcaption>{escape(job[1])}</figcaption></figure>" for job, path in shown),
+        *(_video(path.with_suffix(".mp4"), action) for (_, action), path in shown),
         f"<p><small>{escape(json.dumps({key: report[key] for key in ('settings', 'machine', 'versions')}))}</small>",
     ]  # fmt: skip
     return "\n".join(parts)
@@ -124,8 +124,9 @@ def _image(path: Path) -> str:
     return f"<img alt='{path.stem}' src='data:image/png;base64,{_base64(path)}'>"
 
 
-def _video(path: Path) -> str:
-    return f"<video controls loop muted src='data:video/mp4;base64,{_base64(path)}'></video>"
+def _video(path: Path, caption: str) -> str:
+    video = f"<video controls loop muted src='data:video/mp4;base64,{_base64(path)}'></video>"
+    return f"<figure>{video}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _base64(path: Path) -> str:

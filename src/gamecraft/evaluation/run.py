@@ -7,12 +7,13 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gamecraft.errors import InputError
+from gamecraft.errors import GameCraftError, InputError
 from gamecraft.evaluation.motion_estimator import DEFAULT_FOLDER, MotionEstimator
 from gamecraft.evaluation.pictures import save_side_by_side, save_strip
 from gamecraft.evaluation.pipeline_model import model_identity, open_model
@@ -177,6 +178,8 @@ def _play_all(player: _Player, jobs: Sequence[Job]) -> Iterator[Job]:
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise GameCraftError("a process was killed, probably for lack of memory; use fewer (--processes)") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -51,8 +51,8 @@ def make_rows(names: tuple[str, ...], model: WorldModel) -> dict[str, WorldModel
 def play_case(case: Case, rows: Mapping[str, WorldModel], estimator: MotionEstimator) -> Played:
     """Play all chunks of ``case`` with every row.
 
-    The scores: per chunk the true motion [5] (``commanded``), and per row and chunk the mean PSNR and SSIM of its frames
-    and its sharpness against the truth, the motion [5] seen in it and whether that ``follows`` the action.
+    The scores: per chunk the true motion [5] (``commanded``), and per row and chunk the mean PSNR and SSIM of its
+    frames and its sharpness against the truth, the motion [5] seen in it and whether that ``follows`` the action.
     """
     before = np.concatenate([case.start.poses[-1:], case.poses[:-1, -1]])
     commanded = relative_motion(before, case.poses[:, -1])

@@ -31,7 +31,7 @@ _TURN_SPEED = math.radians(2)  # per frame
 _TILT_SPEED = math.radians(1)
 _MAX_TILT = math.radians(20)
 _CLEARANCE = 0.9  # metres from a walker's centre to the nearest obstacle; the body's own radius is half of it
-_ATTEMPTS = 5000
+_ATTEMPTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

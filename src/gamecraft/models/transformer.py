@@ -20,7 +20,22 @@ from gamecraft.errors import InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
 from gamecraft.models.single_file import OfficialSingleFile
 
-__all__ = ["GameCraftTransformer3DModel", "trim_text"]
+__all__ = ["GameCraftTransformer3DModel", "linear_velocity", "trim_text"]
+
+
+def linear_velocity(noisy: Tensor, residual: Tensor, sigma: Tensor) -> Tensor:
+    """Velocity from the best linear guess for clean latents of variance 1, plus what a network adds to it.
+
+    For noisy = (1 - sigma) clean + sigma noise, the guess of noise - clean is (2 sigma - 1) / d * noisy with
+    d = (1 - sigma)^2 + sigma^2, and what it misses has variance 1 / d.
+
+    Args:
+        noisy, residual: [B, C, T, h, w]; the residual is in units of that standard deviation.
+        sigma: noise levels [B] in [0, 1].
+    """
+    sigma = sigma[:, None, None, None, None]
+    spread = (1 - sigma).square() + sigma.square()
+    return (2 * sigma - 1) / spread * noisy + residual * spread.rsqrt()
 
 
 def trim_text(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -70,6 +85,10 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         spatial_ratio: pixels per latent position along one side.
         history_rays: "zero" gives history frames the feature of an all-zero ray map, as published; "true" encodes
             the rays of the history frames.
+        prediction: what the last layer computes. "velocity" is the published way. "residual" leaves to the network only
+            what `linear_velocity` cannot tell from the noisy latents alone (the preconditioning of EDM, arXiv
+            2206.00364, for rectified flow): noise then need not be carried through the blocks, which matters where a
+            token holds about as many numbers as the model is wide. ``forward`` returns the velocity in both cases.
     """
 
     _skip_layerwise_casting_patterns: ClassVar[list[str]] = ["x_embedder", "context_embedder", "norm"]
@@ -111,6 +130,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         action_channels: int = 16,
         spatial_ratio: int = 8,
         history_rays: Literal["zero", "true"] = "zero",
+        prediction: Literal["velocity", "residual"] = "velocity",
     ) -> None:
         if in_channels != 2 * out_channels + 1:
             raise InputError(f"in_channels is {in_channels}; expected 2 * out_channels + 1 = {2 * out_channels + 1}")
@@ -120,6 +140,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             )
         if history_rays not in ("zero", "true"):
             raise InputError(f"history_rays is {history_rays!r}; expected 'zero' or 'true'")
+        if prediction not in ("velocity", "residual"):
+            raise InputError(f"prediction is {prediction!r}; expected 'velocity' or 'residual'")
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -225,6 +247,9 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
 
         patches = self.proj_out(self.norm_out(image, temb))
         sample = self._unpatchify(patches, frames, height, width)
+        if self.config.prediction == "residual":
+            noisy = hidden_states[:, : self.config.out_channels].float()
+            sample = linear_velocity(noisy, sample.float(), timestep.float() / 1000)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
 
     def _unpatchify(self, patches: Tensor, frames: int, height: int, width: int) -> Tensor:

@@ -1,14 +1,36 @@
 """`gamecraft train`: run the training that a recipe describes."""
 
 import argparse
+import importlib
 import logging
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from gamecraft.errors import InputError
 from gamecraft.training.config import build_config, load_recipe
 
-__all__ = ["add_parser", "run"]
+__all__ = ["TASKS", "Task", "add_parser", "run"]
+
+
+class Task(NamedTuple):
+    """Where a task's configuration and training function are; the module is imported when the task is run."""
+
+    module: str
+    config: str
+    function: str
+    run_key: str = "run"
+    """The configuration's field for the run folder."""
+
+
+TASKS = {
+    "text": Task("gamecraft.training.text", "TextConfig", "train_text"),
+    "autoencoder": Task(
+        "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
+    ),
+    "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
+    "motion_estimator": Task(
+        "gamecraft.training.motion_estimator", "MotionEstimatorTraining", "train_motion_estimator"
+    ),
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,35 +43,15 @@ def run(args: argparse.Namespace) -> int:
     """Train; a run folder that has checkpoints is continued. Returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    overrides = [*args.set, *([f"run={args.run}"] if args.run else [])]
-    task, values = load_recipe(args.config, overrides)
-    known: dict[str, Callable[[dict[str, Any]], None]] = {
-        "text": _train_text,
-        "autoencoder": _train_autoencoder,
-        "transformer": _train_transformer,
-    }
-    if task not in known:
-        raise InputError(f"{args.config} has task {task!r}; expected one of {', '.join(known)}")
-    known[task](values)
+    name, values = load_recipe(args.config, args.set)
+    if name not in TASKS:
+        raise InputError(f"{args.config} has task {name!r}; expected one of {', '.join(TASKS)}")
+    task = TASKS[name]
+    if args.run:
+        values[task.run_key] = args.run
+    module = importlib.import_module(task.module)
+    getattr(module, task.function)(build_config(getattr(module, task.config), values))
     return 0
-
-
-def _train_text(values: dict[str, Any]) -> None:
-    from gamecraft.training.text import TextConfig, train_text
-
-    train_text(build_config(TextConfig, values))
-
-
-def _train_autoencoder(values: dict[str, Any]) -> None:
-    from gamecraft.training.autoencoder import AutoencoderTrainingConfig, train_autoencoder
-
-    train_autoencoder(build_config(AutoencoderTrainingConfig, values))
-
-
-def _train_transformer(values: dict[str, Any]) -> None:
-    from gamecraft.training.transformer import TransformerTraining, train_transformer
-
-    train_transformer(build_config(TransformerTraining, values))
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -44,6 +44,7 @@ class TransformerShape:
     mlp_ratio: float = 4.0
     rope_axes_dim: tuple[int, int, int] = (16, 24, 24)
     history_rays: Literal["zero", "true"] = "true"
+    prediction: Literal["velocity", "residual"] = "residual"
 
 
 @dataclass(frozen=True, kw_only=True)

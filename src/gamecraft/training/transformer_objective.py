@@ -118,7 +118,7 @@ class TransformerObjective(nn.Module):
 
 @torch.no_grad()
 def initialize(transformer: GameCraftTransformer3DModel) -> None:
-    """Let every block start as the identity and the velocity at zero (adaLN-zero of the DiT paper)."""
+    """Let every block start as the identity and the last layer at zero (adaLN-zero of the DiT paper)."""
     for name, module in transformer.named_modules():
         modulation = isinstance(module, nn.Linear) and ".norm" in f".{name}" and name.endswith("linear")
         if modulation or name == "proj_out":
