@@ -88,15 +88,16 @@ def write_published(folder: Path, scale: float, text_layers: int) -> None:
     with torch.device("meta"):
         model = GameCraftTransformer3DModel(
             num_layers=max(1, round(FULL_DUAL * scale)), num_single_layers=max(1, round(FULL_SINGLE * scale))
-        ).to(torch.bfloat16)
-        vae = AutoencoderKLHunyuanVideo().to(torch.float16)
+        )
+        vae = AutoencoderKLHunyuanVideo()
         llava = LlamaModel(LlamaConfig(vocab_size=1000, intermediate_size=14336, num_hidden_layers=text_layers))
         clip = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_attention_heads=12, num_hidden_layers=1))
-    write_torch(
-        folder / TRANSFORMER_FILES["standard"], convert_transformer_to_official(model.config, model.state_dict())
-    )
+    tensors = convert_transformer_to_official(model.config, model.state_dict())
+    tensors = {name: t if name.startswith("camera_net") else t.bfloat16() for name, t in tensors.items()}
+    write_torch(folder / TRANSFORMER_FILES["standard"], "module", tensors)
     names = names_to_official(vae.config, vae.state_dict())
-    write_torch(folder / VAE_FOLDER / "pytorch_model.pt", {new: vae.state_dict()[old] for old, new in names.items()})
+    tensors = {new: vae.state_dict()[old].half() for old, new in names.items()}
+    write_torch(folder / VAE_FOLDER / "pytorch_model.pt", "state_dict", tensors)
     write_json(folder / VAE_FOLDER / "config.json", convert_vae_config_to_official(vae.config))
     for part, text, prefix in ((LLAVA_FOLDER, llava, "language_model.model."), (CLIP_FOLDER, clip, "text_model.")):
         metas = {prefix + name: tensor for name, tensor in text.half().state_dict().items()}
@@ -107,9 +108,8 @@ def write_published(folder: Path, scale: float, text_layers: int) -> None:
     write_json(folder / LLAVA_FOLDER / "config.json", llava_settings)
 
 
-def write_torch(path: Path, metas: dict[str, Tensor]) -> None:
-    """A ``.pt`` file of random tensors under "module" (transformer) or "state_dict"."""
-    entry = "module" if path.name.startswith("mp_rank") else "state_dict"
+def write_torch(path: Path, entry: str, metas: dict[str, Tensor]) -> None:
+    """A ``.pt`` file of random tensors under an entry."""
     write_torch_file(
         path, metas, random(metas), nest=lambda tensors: {entry: tensors}, unnest=lambda content: content[entry]
     )

@@ -12,7 +12,7 @@ from gamecraft.denoising import Conditioning, denoise
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.text import PromptEmbeds
-from gamecraft.published import PublishedAction, chunk_trajectory, published_rays
+from gamecraft.published import PublishedAction, chunk_trajectory, published_rays, select_rows
 from gamecraft.rays import plucker_rays
 from transformer_cases import golden, published_model
 
@@ -39,7 +39,7 @@ def run(name: str, *, batched: bool = True) -> tuple[list[Tensor], list[Tensor]]
     recorded = golden("denoising")
     clip = recorded[f"{name}.history"]
     history = History(clips=(clip,), poses=(np.tile(np.eye(4), (4 * clip.shape[2] - 3, 1, 1)),))
-    moving = published_rays(chunk_trajectory(PublishedAction(name=action, speed=speed)), 32, 48)
+    moving = published_rays(select_rows(chunk_trajectory(PublishedAction(name=action, speed=speed))), 32, 48)
     still = plucker_rays(torch.eye(4).expand(33, 4, 4), Intrinsics(), 32, 48)
     parts = [(prompt("cond"), features(moving, history))]
     if scale > 1:

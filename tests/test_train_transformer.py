@@ -116,7 +116,11 @@ def test_a_killed_run_gives_the_weights_of_an_uninterrupted_one(
 def test_a_stop_signal_ends_the_run_with_a_checkpoint(
     config: TransformerTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StopSignal, "__enter__", lambda stop: setattr(stop, "requested", True) or stop)
+    def stopped(signal: StopSignal) -> StopSignal:
+        signal.requested = True
+        return signal
+
+    monkeypatch.setattr(StopSignal, "__enter__", stopped)
     train_transformer(config)
     assert [file.stem for file in RunFolder(config.run).checkpoints()] == ["checkpoint-000000000"]
 
@@ -143,6 +147,7 @@ def test_accumulated_batches_are_different_batches(config: TransformerTraining) 
 
 
 def test_a_run_starts_from_a_saved_transformer(config: TransformerTraining) -> None:
+    config = replace(config, max_steps=1)
     first = train_transformer(config)
     folder = Path(config.run) / "transformer"
     frozen = replace(config, run=config.run + "-next", init_from=str(folder), muon_lr=0.0, adamw_lr=0.0)

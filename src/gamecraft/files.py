@@ -19,5 +19,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is noticed while writing, where no name is known
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

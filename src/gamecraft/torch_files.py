@@ -1,6 +1,7 @@
 """Files of ``torch.save``: read without running pickled code, written one tensor at a time."""
 
 import mmap
+import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -71,3 +72,5 @@ def write_torch_file(
                 written = 0
             mapped[name].copy_(tensor)
             written += tensor.nbytes
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())

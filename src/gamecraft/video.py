@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -65,15 +66,20 @@ class VideoWriter:
         """Finish the file and give it its name; without any frame there is no file."""
         if self._container is None:
             return
-        self._container.mux(self._stream.encode())
-        self._container.close()
+        try:
+            self._container.mux(self._stream.encode())
+            self._container.close()
+        except BaseException:
+            self.abort()
+            raise
         self._container = None
         os.replace(self._partial, self.path)
 
     def abort(self) -> None:
         """Remove the unfinished file."""
         if self._container is not None:
-            self._container.close()
+            with suppress(OSError):  # on a full disk, closing fails as well
+                self._container.close()
             self._container = None
         self._partial.unlink(missing_ok=True)
 

@@ -172,8 +172,8 @@ def _report(generation: "Generation") -> int:
         frames = generation.run(on_progress)
     seconds = sum(generation.seconds)
     if frames:
-        print(f"{output.video}: {frames} frames, {frames / generation.session.pipe.config.fps:.1f} s", end="")
-        print(f", computed in {seconds:.1f} s")
+        length = frames / generation.session.pipe.config.fps
+        print(f"{output.video}: {frames} frames, {length:.1f} s, at {frames / seconds:.1f} frames/s")
         print(f"{output.sheet}: contact sheet\n{output.sidecar}: settings")
     if frames < asked:
         what = (

@@ -9,12 +9,13 @@ __all__ = ["frame_progress"]
 
 @contextmanager
 def frame_progress(total: int) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr with frames, frames per second and time left; gives the function to call with frames done."""
+    """A bar on the terminal with frames, frames per second and time left; gives the function to call with frames done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"0/{total} frames", total=total)
         first: tuple[float, float] | None = None
 

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.processes < 1:
         raise InputError(f"processes is {args.processes}, expected at least 1")
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=-(-config.worlds // config.worlds_per_shard))
         _record(config, args.processes, lambda done: bar.update(task, completed=done))
     print(f"{config.output}: {config.worlds * config.clips_per_world} clips of {config.frames} frames")

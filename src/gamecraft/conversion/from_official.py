@@ -1,7 +1,8 @@
 """Plan: a published weights folder becomes a folder for ``GameCraftPipeline.from_pretrained``."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 from gamecraft.conversion.component import Component, WeightFile, renames, safetensors_files
 from gamecraft.conversion.layout import PublishedFolder, Variant
 from gamecraft.conversion.plan import Options, Plan
-from gamecraft.conversion.sources import MappedSource, TensorSource, open_weights
+from gamecraft.conversion.sources import MappedSource, open_weights
 from gamecraft.conversion.text import CLIP, LLAVA, TextTower, copy_tokenizer, tokenizer_class
 from gamecraft.conversion.transformer import open_official_transformer, transformer_steps_from_official
 from gamecraft.conversion.vae import convert_vae_config_from_official, names_from_official, read_official_vae
@@ -56,78 +57,92 @@ def plan_from_official(
         CheckpointError: a part is missing, damaged, or does not fit the others.
     """
     folder = PublishedFolder.find(source, variant)
-    transformer = open_official_transformer(folder.transformer, weights)
-    config, steps = transformer_steps_from_official(transformer, rope_axes_dim)
-    model = Component(source=transformer, steps=steps, dtype=options.dtype, float32=("action_encoder.",))
-
-    published_vae, _ = read_official_vae(folder.vae)
-    vae_config = convert_vae_config_from_official(published_vae)
-    vae_source = MappedSource(folder.vae / "pytorch_model.pt", lambda: read_official_vae(folder.vae)[1])
-    vae_names = names_from_official(vae_config, vae_source.metas)
-    vae = Component(source=vae_source, steps=renames(vae_names), dtype=options.dtype)
-
-    llava, llava_component = _text_component(LLAVA, folder.llava, options)
-    clip, clip_component = _text_component(CLIP, folder.clip, options)
-    _check_fit(
-        ("text_embed_dim", config["text_embed_dim"], "the language model's width", llava.hidden_size),
-        ("pooled_projection_dim", config["pooled_projection_dim"], "CLIP's width", clip.hidden_size),
-        ("out_channels", config["out_channels"], "the autoencoder's channels", vae_config["latent_channels"]),
-    )
+    transformer = _transformer_part(folder.transformer, weights, rope_axes_dim, options)
+    vae = _vae_part(folder.vae, options)
+    text = _text_part(LLAVA, "text_encoder", folder.llava, options)
+    text_2 = _text_part(CLIP, "text_encoder_2", folder.clip, options)
+    _check_fit(transformer.config, vae.config, text.config, text_2.config)
 
     files: list[WeightFile] = []
     indices: dict[Path, str] = {}
-    for component, name, stem in (
-        (model, "transformer", "diffusion_pytorch_model"),
-        (vae, "vae", "diffusion_pytorch_model"),
-        (llava_component, "text_encoder", "model"),
-        (clip_component, "text_encoder_2", "model"),
-    ):
-        parts, index = safetensors_files(component, dest / name, stem, options.max_shard_bytes)
-        files += parts
+    for part in (transformer, vae, text, text_2):
+        some, index = safetensors_files(part.component, dest / part.name, part.stem, options.max_shard_bytes)
+        files += some
         if index:
-            indices[dest / name / f"{stem}.safetensors.index.json"] = index
+            indices[dest / part.name / f"{part.stem}.safetensors.index.json"] = index
 
     def finish(dest: Path) -> None:
-        with torch.device("meta"):
-            GameCraftTransformer3DModel.from_config(config).save_config(dest / "transformer")
-            AutoencoderKLHunyuanVideo.from_config(vae_config).save_config(dest / "vae")
+        for part in (transformer, vae, text, text_2):
+            part.save_config(dest / part.name)
         FlowMatchEulerDiscreteScheduler(shift=FLOW_SHIFT).save_pretrained(dest / "scheduler")
-        for text_config, component, name in (
-            (llava, llava_component, "text_encoder"),
-            (clip, clip_component, "text_encoder_2"),
-        ):
-            text_config.dtype = _common_dtype(component)
-            text_config.save_pretrained(dest / name)
         copy_tokenizer(folder.llava, dest / "tokenizer")
         copy_tokenizer(folder.clip, dest / "tokenizer_2")
-        for path, text in indices.items():
-            path.write_text(text)
+        for path, index in indices.items():
+            path.write_text(index)
         (dest / "model_index.json").write_text(json.dumps(_model_index(dest, folder.variant)))
         pack_folder(dest)
 
     description = {"from": "official", "to": "diffusers", "variant": folder.variant, "weights": weights}
-    sources: tuple[TensorSource, ...] = (transformer, vae_source, llava_component.source, clip_component.source)
+    sources = tuple(part.component.source for part in (transformer, vae, text, text_2))
     return Plan(description=description, sources=sources, files=tuple(files), finish=finish)
 
 
-def _text_component(tower: TextTower, folder: Path, options: Options) -> tuple[Any, Component]:
-    config = tower.read_config(folder)
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One model: its folder, how its files are called, its weights, its settings and how these are saved."""
+
+    name: str
+    stem: str = "diffusion_pytorch_model"
+    component: Component
+    config: Mapping[str, Any]
+    save_config: Callable[[Path], None]
+
+
+def _transformer_part(
+    file: Path, weights: Literal["module", "ema"], rope_axes_dim: tuple[int, int, int], options: Options
+) -> _Part:
+    source = open_official_transformer(file, weights)
+    config, steps = transformer_steps_from_official(source, rope_axes_dim)
+    component = Component(source=source, steps=steps, dtype=options.dtype, float32=("action_encoder.",))
+    with torch.device("meta"):
+        model = GameCraftTransformer3DModel.from_config(config)
+    return _Part(name="transformer", component=component, config=model.config, save_config=model.save_config)
+
+
+def _vae_part(folder: Path, options: Options) -> _Part:
+    source = MappedSource(folder / "pytorch_model.pt", lambda: read_official_vae(folder)[1])
+    config = convert_vae_config_from_official(read_official_vae(folder)[0])
+    steps = renames(names_from_official(config, source.metas))
+    component = Component(source=source, steps=steps, dtype=options.dtype)
+    with torch.device("meta"):
+        model = AutoencoderKLHunyuanVideo.from_config(config)
+    return _Part(name="vae", component=component, config=model.config, save_config=model.save_config)
+
+
+def _text_part(tower: TextTower, name: str, folder: Path, options: Options) -> _Part:
     source = open_weights(folder, "model")
-    names = tower.names_from_official(config, source.metas)
+    config = tower.read_config(folder)
+    steps = renames(tower.names_from_official(config, source.metas))
+    component = Component(source=source, steps=steps, dtype=options.dtype)
     config.architectures = [tower.model_class.__name__]
-    return config, Component(source=source, steps=renames(names), dtype=options.dtype)
+    config.dtype = next(meta.dtype for meta in component.metas(steps[0]).values())
+    return _Part(
+        name=name, stem="model", component=component, config=config.to_dict(), save_config=config.save_pretrained
+    )
 
 
-def _check_fit(*pairs: tuple[str, int, str, int]) -> None:
-    for ours, expected, what, found in pairs:
-        if expected != found:
+def _check_fit(
+    transformer: Mapping[str, Any], vae: Mapping[str, Any], text: Mapping[str, Any], text_2: Mapping[str, Any]
+) -> None:
+    for name, what, found in (
+        ("text_embed_dim", "the language model's width", text["hidden_size"]),
+        ("pooled_projection_dim", "CLIP's width", text_2["hidden_size"]),
+        ("out_channels", "the autoencoder's channels", vae["latent_channels"]),
+    ):
+        if transformer[name] != found:
             raise CheckpointError(
-                f"the parts do not belong together: the transformer's {ours} is {expected}, but {what} {found}"
+                f"the parts do not belong together: the transformer's {name} is {transformer[name]}, but {what} {found}"
             )
-
-
-def _common_dtype(component: Component) -> torch.dtype:
-    return next(meta.dtype for step in component.steps for meta in component.metas(step).values())
 
 
 def _model_index(dest: Path, variant: Variant) -> dict[str, Any]:

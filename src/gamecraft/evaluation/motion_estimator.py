@@ -25,8 +25,9 @@ __all__ = ["DEFAULT_FOLDER", "MotionEstimator", "MotionEstimatorConfig", "compar
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "assets" / "motion_estimator"
 
-_SCALE = 4  # pixels per position of the network's input
-_CHANNELS = 9
+_SCALE, _COARSE = 4, 8  # pixels per position of the network's input and of its linear part's
+_CHANNELS, _FLOW_CHANNELS = 9, 2
+_BLUR = 1.0  # sigma in pixels before flow is sought: noise and differences in sharpness mislead it
 _FLOW_UNIT, _RESIDUAL_UNIT = 8.0, 32.0  # pixels and grey levels that count as 1
 
 
@@ -59,11 +60,17 @@ class MotionEstimator(nn.Module):
         # Where in the picture something moves matters as much as how: no pooling over positions.
         layers += [nn.Flatten(), nn.Linear(width * rows * columns, config.hidden), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(config.hidden, len(COMPONENTS)))
+        # Turning is almost linear in the flow, and learned at once that way.
+        self.direct = nn.Linear(
+            _FLOW_CHANNELS * (config.height // _COARSE) * (config.width // _COARSE), len(COMPONENTS)
+        )
+        nn.init.zeros_(self.direct.weight)
         self.register_buffer("unit", torch.ones(len(COMPONENTS)))  # metres or radians of an output of 1
 
     def forward(self, comparisons: Tensor) -> Tensor:
         """Motions [N, 5] of comparisons [N, 9, H/4, W/4]."""
-        outputs: Tensor = self.layers(comparisons)
+        flow = F.avg_pool2d(comparisons[:, :_FLOW_CHANNELS], _COARSE // _SCALE)
+        outputs: Tensor = self.layers(comparisons) + self.direct(flow.flatten(1))
         return outputs * self.get_buffer("unit")
 
     @torch.no_grad()
@@ -131,7 +138,7 @@ def comparison(frames: npt.NDArray[np.uint8], pairs: Sequence[tuple[int, int]]) 
     finder: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     height, width = frames.shape[1:3]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    grey = [cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (0, 0), _BLUR) for frame in frames]
     found = np.empty((len(pairs), 3, height, width), dtype=np.float32)
     for out, (start, end) in zip(found, pairs, strict=True):
         flow: npt.NDArray[Any] = finder.calc(grey[start], grey[end], None)

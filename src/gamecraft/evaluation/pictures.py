@@ -44,7 +44,9 @@ def stack_strips(path: Path, strips: Sequence[Path]) -> None:
 
 def save_side_by_side(path: Path, case: Case, shown: Frames, fps: int = 24) -> None:
     """mp4: truth on the left, ``shown`` on the right, from the first history frame on."""
-    sides = [np.concatenate([case.start.frames, frames.reshape(-1, *frames.shape[2:])]) for frames in (case.frames, shown)]
+    sides = [
+        np.concatenate([case.start.frames, frames.reshape(-1, *frames.shape[2:])]) for frames in (case.frames, shown)
+    ]
     write_video(path, _in_line(sides, axis=2), fps)
 
 

@@ -78,7 +78,7 @@ def _page(report: dict[str, Any], folder: Path, shown: list[tuple[tuple[int, str
         "<p>Median absolute difference over a chunk. In the row <b>truth</b> it is the estimator's own error.</p>",
         _motion_table(report),
         "<h2>Pictures</h2><p>Last true frame, then the last frames of chunks "
-        f"{', '.join(map(str, report['chunks']))}; truth above, model below.</p>",
+        f"{', '.join(map(str, report['chunks']))}; truth above, {next(iter(report['overall']))} below.</p>",
         _image(folder / "strip.png"),
         "<h2>Videos</h2><p>Truth on the left.</p>",
         *(_video(path.with_suffix(".mp4"), action) for (_, action), path in shown),
