@@ -1,5 +1,7 @@
 """The command line: quick, helpful, one line for an error."""
 
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -34,8 +36,6 @@ def test_help_is_quick() -> None:
 
 
 def subprocess_times() -> tuple[float, float]:
-    import os
-
     times = os.times()
     return times.children_user, times.children_system
 
@@ -52,8 +52,6 @@ def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shlex
-
     monkeypatch.setattr(import_module(COMMANDS[name].module), "run", lambda args: 0)
     for example in COMMANDS[name].examples:
         assert main(shlex.split(example)[1:]) == 0

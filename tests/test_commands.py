@@ -14,6 +14,7 @@ from gamecraft.dataset import ClipDataset
 from gamecraft.errors import CheckpointError
 from gamecraft.gallery import gallery
 from gamecraft.loading import load_pipeline
+from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.trajectory_io import read_trajectory
 from gamecraft.video import read_video
@@ -143,11 +144,9 @@ def test_package_puts_parts_together(
     assert main(["package", *parts, "--output", "mine"]) == 2
 
 
-def test_parts_that_do_not_fit_are_refused(model_folder: Path, folder: Path, pipe: GameCraftPipeline) -> None:
+def test_parts_that_do_not_fit_are_refused(model_folder: Path, folder: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no folder"):
         assemble(Path("none"), model_folder / "vae", model_folder, Path("mine"), shift=1.0)
-    from gamecraft.models.autoencoder import AutoencoderPatchCode
-
     AutoencoderPatchCode(latent_channels=6, stage_channels=(8,), stage_blocks=(1,)).save_pretrained("wide")
     with pytest.raises(CheckpointError, match="the transformer has out_channels 4, expected 6"):
         assemble(model_folder / "transformer", Path("wide"), model_folder, Path("mine"), shift=1.0)

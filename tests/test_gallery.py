@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from gamecraft.actions import parse_script
 from gamecraft.gallery import gallery, gallery_picture
@@ -60,4 +59,4 @@ def test_a_view_with_things_is_rated_above_an_empty_one(renderer: Renderer) -> N
     camera, frame = choose_view(world)
     chosen = world.reset(camera, frame)
     flat = np.broadcast_to(chosen[:1, :1], chosen.shape)
-    assert rate_view(chosen) > rate_view(np.asarray(Image.fromarray(chosen).rotate(180))) > rate_view(flat)
+    assert rate_view(chosen) > rate_view(chosen // 4) > rate_view(flat)

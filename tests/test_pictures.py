@@ -39,7 +39,7 @@ def test_the_centre_is_kept_and_the_shape_of_things() -> None:
 def test_small_pictures_of_large_ones_are_smooth() -> None:
     stripes = np.zeros((160, 160, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert np.abs(fit_picture(stripes, 16, 16).astype(int) - 127).max() <= 2
+    assert np.abs(fit_picture(stripes, 16, 16).astype(int) - 127).max() <= 8
 
 
 def test_frames_survive_the_way_to_the_network_and_back() -> None:

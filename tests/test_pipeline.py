@@ -173,7 +173,7 @@ def test_an_image_is_one_latent_and_a_video_its_last_chunk(pipe: GameCraftPipeli
 
 
 def test_a_history_goes_on_where_its_camera_is(pipe: GameCraftPipeline, picture: np.ndarray) -> None:
-    first = list(pipe.stream(image=picture, prompt="a village", actions="w+right 5f", generator=seeded()))[0]
+    (first,) = pipe.stream(image=picture, prompt="a village", actions="w+right 5f", generator=seeded())
     history = History(clips=(first.latents,), poses=(first.poses,))
     poses = pipe(history=history, actions="w 5f").poses
     whole = integrate(motion(parse_script("w+right 5f, w 5f")))[0]

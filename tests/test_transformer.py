@@ -233,7 +233,7 @@ def test_configurations_that_cannot_work_are_refused(wrong: dict[str, Any], mess
 
 @pytest.mark.parametrize("sigma", [0.0, 0.2, 0.5, 0.9, 1.0])
 def test_the_linear_velocity_is_the_least_squares_guess(sigma: float) -> None:
-    """For clean latents of variance 1: nothing linear in the noisy latents improves it, and its error has variance 1/d."""
+    """For clean latents of variance 1: its error is uncorrelated with the noisy latents and has variance 1/d."""
     generator = torch.Generator().manual_seed(0)
     clean, noise = (torch.randn(1, 1, 1, 500, 1000, generator=generator) for _ in range(2))
     noisy = (1 - sigma) * clean + sigma * noise

@@ -24,6 +24,17 @@ def test_frames_survive_within_the_codecs_error(tmp_path: Path, height: int, wid
     assert np.abs(back.astype(int) - frames.astype(int)).mean() < 3
 
 
+def test_the_same_frames_give_the_same_file(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 6, 10, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    files = set()
+    for number in range(6):
+        junk = [np.random.default_rng(number).bytes(48 * 80 * 4) for _ in range(50)]  # other contents of free memory
+        del junk
+        write_video(tmp_path / "a.mp4", frames, 24, crf=10)
+        files.add((tmp_path / "a.mp4").read_bytes())
+    assert len(files) == 1
+
+
 def test_the_last_frames_are_the_tail_of_all_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", _gradient(12, 48, 80), 24)
     everything, _ = read_video(tmp_path / "a.mp4")

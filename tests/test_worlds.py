@@ -88,7 +88,7 @@ def _one_box(colour: tuple[float, float, float], at: tuple[float, float, float])
 @pytest.mark.parametrize("yaw", [0.0, 0.3, -0.4])
 @pytest.mark.parametrize("pitch", [0.0, 0.2, -0.25])
 def test_the_renderer_is_the_pinhole_camera_of_the_rays(renderer: Renderer, yaw: float, pitch: float) -> None:
-    """A small box appears where its centre projects to by pose and intrinsics (scene axes: x right, y forward, z up)."""
+    """A small box appears where its centre projects to by pose and intrinsics (scene: x right, y forward, z up)."""
     lens = Intrinsics()
     at = np.array([0.5, 6.0, 0.4])
     renderer.show(_one_box((1, 1, 1), (at[0], at[1], at[2])))

@@ -9,8 +9,8 @@ import torch
 from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 from transformers import AutoTokenizer, CLIPTextModel, LlamaModel
 
-from gamecraft.errors import CheckpointError
-from gamecraft.loading import check_model_folder
+from gamecraft.errors import CheckpointError, InputError
+from gamecraft.model_folder import check_model_folder
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
@@ -58,7 +58,7 @@ def assemble(
             scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
             **settings,
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"a part cannot be loaded: {str(error).strip().splitlines()[0]}") from error
     _check_fit(pipe)
     pipe.to(dtype=dtype)

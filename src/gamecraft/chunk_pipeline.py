@@ -57,6 +57,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def __init__(
         self,
+        *,
         vae: AutoencoderPatchCode | AutoencoderKLHunyuanVideo,
         text_encoder: LlamaModel,
         tokenizer: PreTrainedTokenizerBase,

@@ -13,7 +13,7 @@ from gamecraft.files import write_atomically
 
 __all__ = ["Cell", "contact_sheet", "draw_action", "sample_frames", "write_sheet"]
 
-_WIDTH = 240  # pixels of a picture on the sheet, at least
+_WIDTH = 240  # pixels of a picture on the sheet
 _CAPTION = 16
 _GAP = 6
 _PAPER, _INK = (24, 24, 28), (214, 214, 220)
@@ -45,7 +45,7 @@ def sample_frames(total: int, count: int) -> list[int]:
 def contact_sheet(cells: Sequence[Cell], columns: int) -> Image.Image:
     """Pictures of equal size in rows of ``columns``."""
     height, width = cells[0].frame.shape[:2]
-    size = (max(_WIDTH, width), max(_WIDTH, width) * height // width)
+    size = (_WIDTH, max(1, _WIDTH * height // width))
     step = (size[0] + _GAP, size[1] + _CAPTION + _GAP)
     columns = min(columns, len(cells))
     rows = -(-len(cells) // columns)

@@ -1,8 +1,8 @@
 """Clips on disk: mp4 files and a Parquet manifest per shard, written so that a shard is either whole or absent.
 
-    FOLDER/index.json                       format version, frames per second, size, intrinsics
-    FOLDER/shards/00000/manifest.parquet    one row per clip
-    FOLDER/shards/00000/000000.mp4 ...
+FOLDER/index.json                       format version, frames per second, size, intrinsics
+FOLDER/shards/00000/manifest.parquet    one row per clip
+FOLDER/shards/00000/000000.mp4 ...
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Clip:
 class ClipWriter:
     """Writes a dataset shard by shard; a run that was interrupted continues with the first missing shard."""
 
-    def __init__(self, folder: Path, *, fps: int, height: int, width: int, intrinsics: Intrinsics | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, fps: int, height: int, width: int, intrinsics: Intrinsics | None = None
+    ) -> None:
         self.folder = folder
         index = {
             "format_version": FORMAT_VERSION, "fps": fps, "height": height, "width": width,
@@ -84,7 +86,9 @@ class ClipWriter:
         if path.exists():
             existing = json.loads(path.read_text())
             if existing != index:
-                raise InputError(f"{folder} holds a dataset with other settings: {existing}, wanted {index}; choose another folder")
+                raise InputError(
+                    f"{folder} holds a dataset with other settings: {existing}, wanted {index}; choose another folder"
+                )
         else:
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".tmp")
@@ -110,7 +114,9 @@ class ClipWriter:
             name = f"{number:06d}.mp4"
             write_video(partial / name, record.frames, self.fps, crf=_CRF)
             fields = {k: v for k, v in record.__dict__.items() if k not in ("frames", "poses")}
-            rows.append({"clip": name, "num_frames": len(record.frames), "poses": record.poses.reshape(-1).tolist(), **fields})
+            rows.append(
+                {"clip": name, "num_frames": len(record.frames), "poses": record.poses.reshape(-1).tolist(), **fields}
+            )
         pq.write_table(pa.Table.from_pylist(rows), partial / "manifest.parquet")
         os.replace(partial, final)
 
@@ -129,10 +135,14 @@ class ClipDataset:
             raise InputError(f"{self.folder} is no clip dataset (no index.json); make one with `gamecraft render`")
         info: dict[str, Any] = json.loads(index.read_text())
         if info.get("format_version") != FORMAT_VERSION:
-            raise InputError(f"{index}: format version {info.get('format_version')}, this program reads {FORMAT_VERSION}")
+            raise InputError(
+                f"{index}: format version {info.get('format_version')}, this program reads {FORMAT_VERSION}"
+            )
         self.fps, self.height, self.width = int(info["fps"]), int(info["height"]), int(info["width"])
         self.intrinsics = Intrinsics(**info["intrinsics"])
-        self.shards = sorted(p.parent.name for p in self.folder.glob("shards/[0-9]*/manifest.parquet") if ".tmp" not in p.parent.name)
+        self.shards = sorted(
+            p.parent.name for p in self.folder.glob("shards/[0-9]*/manifest.parquet") if ".tmp" not in p.parent.name
+        )
         self._rows = [row for shard in self.shards for row in self._read(shard)]
         if not self._rows:
             raise InputError(f"{self.folder} has no complete shard")

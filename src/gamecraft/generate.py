@@ -5,27 +5,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gamecraft.actions import Action, parse_script
+from gamecraft.actions import Action
 from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
-from gamecraft.controls import MAX_MOVE_SPEED, MAX_TURN_SPEED
-from gamecraft.errors import ActionError, InputError
-from gamecraft.gallery import gallery_picture
+from gamecraft.errors import InputError
 from gamecraft.output_files import OutputFiles
-from gamecraft.pictures import open_picture
 from gamecraft.rollout import in_chunks
 from gamecraft.session import Session
 from gamecraft.sidecar import GenerateSettings, versions, write_sidecar
 from gamecraft.training.run import StopSignal
-from gamecraft.video import VideoWriter, read_video
+from gamecraft.video import VideoWriter
 
-__all__ = ["Generation", "Progress", "resolve", "scripted_actions"]
+__all__ = ["Generation", "Progress"]
 
 _PICTURES = 20  # on the contact sheet
 _SAVING_SHARE = 0.05  # of the time may go into saving the session
@@ -140,53 +136,3 @@ class Generation:
         write_sidecar(self.output.sidecar, self.settings, facts)
         if complete:
             self.output.session.unlink(missing_ok=True)
-
-
-def scripted_actions(settings: GenerateSettings, fps: float) -> list[Action]:
-    """The actions of the script, with the speeds of the settings where it gives none.
-
-    Raises:
-        ActionError: the script is not valid, or a speed is out of range.
-    """
-    actions = parse_script(settings.actions, fps)
-    changes: dict[str, float] = {}
-    if settings.speed is not None:
-        changes["move_speed"] = _in_range("speed", settings.speed, MAX_MOVE_SPEED, "metres per frame")
-    if settings.turn is not None:
-        degrees = _in_range("turn", settings.turn, math.degrees(MAX_TURN_SPEED), "degrees per frame")
-        changes["turn_speed"] = min(math.radians(degrees), MAX_TURN_SPEED)
-    default = Action()
-
-    def changed(action: Action) -> Action:
-        new: dict[str, Any] = {
-            name: value for name, value in changes.items() if getattr(action, name) == getattr(default, name)
-        }
-        return dataclasses.replace(action, **new)
-
-    return [changed(action) for action in actions]
-
-
-def resolve(settings: GenerateSettings, chunk_frames: int) -> tuple[GenerateSettings, dict[str, NDArray[np.uint8]]]:
-    """Settings that mean the same in every folder, and the start as an argument for ``Session.reset``.
-
-    Raises:
-        InputError: not exactly one start, or it cannot be read.
-    """
-    if (settings.image is None) == (settings.video is None):
-        raise InputError("expected either --image or --video to start from")
-    if settings.model is not None:
-        settings = dataclasses.replace(settings, model=str(Path(settings.model).resolve()))
-    if settings.video is not None:
-        frames, _ = read_video(settings.video, last=chunk_frames)
-        return dataclasses.replace(settings, video=str(Path(settings.video).resolve())), {"video": frames}
-    name = str(settings.image)
-    if picture := gallery_picture(name):
-        prompt = picture.caption_long if settings.prompt is None else settings.prompt
-        return dataclasses.replace(settings, prompt=prompt), {"image": np.array(open_picture(picture.path))}
-    return dataclasses.replace(settings, image=str(Path(name).resolve())), {"image": np.array(open_picture(name))}
-
-
-def _in_range(name: str, value: float, high: float, unit: str) -> float:
-    if not 0 <= value <= high:
-        raise ActionError(f"{name} is {value:g}, expected 0 to {high:g} {unit}")
-    return value

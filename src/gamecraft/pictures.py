@@ -2,14 +2,16 @@
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from gamecraft.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Picture", "fit_picture", "open_picture", "to_frames", "to_video"]
 
@@ -53,13 +55,17 @@ def fit_picture(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
     return np.array(ImageOps.fit(_rgb(picture), (width, height), Image.Resampling.BICUBIC))
 
 
-def to_video(frames: NDArray[np.uint8]) -> Tensor:
+def to_video(frames: NDArray[np.uint8]) -> "Tensor":
     """Frames uint8 [F, H, W, 3] as a network's video [1, 3, F, H, W], float32 in [-1, 1]."""
+    import torch
+
     return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)
 
 
-def to_frames(video: Tensor) -> NDArray[np.uint8]:
+def to_frames(video: "Tensor") -> NDArray[np.uint8]:
     """A network's video [1, 3, F, H, W] in about [-1, 1] as frames uint8 [F, H, W, 3], rounded."""
+    import torch
+
     values = video[0].permute(1, 2, 3, 0).float().clamp(-1, 1).add(1).mul(127.5)
     return values.round().to(torch.uint8).cpu().numpy()
 

@@ -131,7 +131,7 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
             raise InputError("expected the history of one play; generate_chunk takes batches")
         prompts = self.encode_prompts(prompt, negative_prompt, guided=settings.guided)
         on_step = _step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
-        return self._stream(state, chunks, prompts, settings, output_type, on_step)
+        return self._stream(state, chunks, prompts, settings, output_type=output_type, on_step=on_step)
 
     def _stream(
         self,
@@ -139,6 +139,7 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
         chunks: Iterator[tuple[Action, ...]],
         prompts: Prompts,
         settings: PlaySettings,
+        *,
         output_type: OutputType,
         on_step: StepCallback | None,
     ) -> Iterator[Chunk]:

@@ -59,7 +59,10 @@ class VideoWriter:
         even = height % 2 == 0 and width % 2 == 0
         # Small pictures suffer from subsampled colour, large ones must play everywhere.
         self._stream.pix_fmt = "yuv420p" if even and self._crf >= 16 else "yuv444p"
-        self._stream.options = {"crf": str(self._crf), "preset": "veryfast"}
+        # With its lookahead, x264 decides differently from run to run on small pictures; equal frames must give
+        # equal files.
+        steady = "threads=1:mbtree=0:rc-lookahead=0"
+        self._stream.options = {"crf": str(self._crf), "preset": "veryfast", "x264-params": steady}
         self._stream.codec_context.thread_count = 1
 
     def close(self) -> None:

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "Generation":
-    from gamecraft.generate import Generation, resolve, scripted_actions
-    from gamecraft.session import Session
+    # What is wrong with the options is said before the libraries are loaded, which takes seconds.
+    from gamecraft.inputs import resolve, scripted_actions
     from gamecraft.sidecar import GenerateSettings, digest, read_sidecar
 
     known: dict[str, Any] = {}
@@ -86,6 +86,10 @@ def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "
     actions = scripted_actions(settings, index.get("fps", 24))
     settings, start = resolve(settings, index.get("chunk_frames", 9))
     output.check_writable()
+
+    from gamecraft.generate import Generation
+    from gamecraft.session import Session
+
     pipe, model = _load(settings)
     if "model" in known and "model" not in given and known["model"] != model:
         raise InputError(f"{source} was made with another model; give --model to use this one")
@@ -117,7 +121,8 @@ def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "
 
 
 def _resumed(output: "OutputFiles") -> "Generation":
-    from gamecraft.generate import Generation, scripted_actions
+    from gamecraft.generate import Generation
+    from gamecraft.inputs import scripted_actions
     from gamecraft.session import Session
     from gamecraft.session_file import read_session
     from gamecraft.sidecar import GenerateSettings
@@ -148,7 +153,7 @@ def _resumed(output: "OutputFiles") -> "Generation":
 
 
 def _check_model(settings: "GenerateSettings") -> dict[str, Any]:
-    from gamecraft.loading import check_model_folder, embedded_model
+    from gamecraft.model_folder import check_model_folder, embedded_model
 
     return check_model_folder(Path(settings.model) if settings.model else embedded_model())
 
@@ -156,7 +161,8 @@ def _check_model(settings: "GenerateSettings") -> dict[str, Any]:
 def _load(settings: "GenerateSettings") -> tuple[Any, dict[str, str]]:
     """The pipeline, and what identifies its model."""
     from gamecraft.commands.quiet import quiet_libraries
-    from gamecraft.loading import embedded_model, load_pipeline, model_digest
+    from gamecraft.loading import load_pipeline
+    from gamecraft.model_folder import embedded_model, model_digest
 
     quiet_libraries()
     pipe = load_pipeline(settings.model)

@@ -9,7 +9,7 @@ __all__ = ["frame_progress"]
 
 @contextmanager
 def frame_progress(total: int) -> Iterator[Callable[[float], None]]:
-    """A bar on the terminal with frames, frames per second and time left; gives the function to call with frames done."""
+    """A bar with frames, frames per second and time left; gives the function to call with the number of frames done."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""Record random play in rendered low-poly worlds as a dataset. An interrupted recording continues with the same command."""
+"""Record random play in rendered low-poly worlds as a dataset; the same command continues an interrupted recording."""
 
 import argparse
 import multiprocessing

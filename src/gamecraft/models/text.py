@@ -74,7 +74,7 @@ class PromptEmbeds(NamedTuple):
 
 
 @torch.no_grad()
-def encode_prompt(  # noqa: PLR0917 the five modules of a pipeline and how to use them
+def encode_prompt(
     prompts: str | Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     text_encoder: LlamaModel,

@@ -21,7 +21,8 @@ _PLACES_RADIUS = 45.0
 
 _NAMES = {
     "round_tree": "trees", "pine": "pine trees", "house": "houses", "stall": "market stalls", "torii": "torii gates",
-    "column": "columns", "igloo": "igloos", "lantern": "lanterns", "mesa": "mesas", "palm": "palm trees", "cactus": "cacti",
+    "column": "columns", "igloo": "igloos", "lantern": "lanterns", "mesa": "mesas", "palm": "palm trees",
+    "cactus": "cacti",
     "pumpkin": "pumpkins", "block": "tall buildings", "pagoda": "pagodas", "hut": "stilt huts", "arch": "stone arches",
     "tower": "towers", "flowers": "wild flowers", "pyramid": "pyramids", "rock": "rocks", "crate": "crates",
 }  # fmt: skip
@@ -87,7 +88,8 @@ def _atmosphere(rng: np.random.Generator, time: str, weather: str) -> Atmosphere
     sun = np.asarray(spec.sun) * (1 - 0.5 * grey)
     light = Light(direction=direction, sun=(float(sun[0]), float(sun[1]), float(sun[2])), ambient=greyed(spec.ambient))
     return Atmosphere(
-        light=light, zenith=greyed(spec.zenith), horizon=greyed(spec.horizon), fog_start=fog_start, fog_end=fog_end, stars=time == "night"
+        light=light, zenith=greyed(spec.zenith), horizon=greyed(spec.horizon), fog_start=fog_start, fog_end=fog_end,
+        stars=time == "night",
     )  # fmt: skip
 
 
@@ -125,8 +127,11 @@ def _ground(scene: Scene, spec: Theme, rng: np.random.Generator, palette: str) -
         for angle in np.arange(0, 2 * np.pi, 0.28):
             r, h = rng.uniform(10, 18), rng.uniform(8, 26)
             at = rng.uniform(64, 80)
-            hill = frustum(r, r * rng.uniform(0, 0.2), h, rng.integers(5, 8))
-            scene.static.add(move(hill, at * np.cos(angle), at * np.sin(angle), -0.5), np.asarray(spec.mountains) * rng.uniform(0.85, 1.1))
+            hill = frustum(r, r * rng.uniform(0, 0.2), h, int(rng.integers(5, 8)))
+            scene.static.add(
+                move(hill, at * np.cos(angle), at * np.sin(angle), -0.5),
+                np.asarray(spec.mountains) * rng.uniform(0.85, 1.1),
+            )
 
 
 def _props(scene: Scene, spec: Theme, rng: np.random.Generator, tint: Array) -> dict[str, int]:
@@ -144,14 +149,18 @@ def _props(scene: Scene, spec: Theme, rng: np.random.Generator, tint: Array) -> 
             if radius > 0:
                 scene.obstacles.append((x, y, radius))
             if name == "windmill":
-                blades = Mover(mesh=windmill_blades(rng), position=(x, y - 2.0, 6.2), axis="y", spin=float(rng.uniform(0.02, 0.05)))
+                blades = Mover(
+                    mesh=windmill_blades(rng), position=(x, y - 2.0, 6.2), axis="y", spin=float(rng.uniform(0.02, 0.05))
+                )
                 scene.movers.append(blades)
             placed[name] = placed.get(name, 0) + 1
     scene.obstacles.remove((0.0, 0.0, 2.5))
     return placed
 
 
-def _spot(scene: Scene, rng: np.random.Generator, shore: float, radius: float, keep_path: bool) -> tuple[float, float] | None:
+def _spot(
+    scene: Scene, rng: np.random.Generator, shore: float, radius: float, keep_path: bool
+) -> tuple[float, float] | None:
     for _ in range(40):
         distance, angle = _PLACES_RADIUS * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         x, y = float(distance * np.cos(angle)), float(distance * np.sin(angle))
@@ -176,14 +185,17 @@ def _sky_things(scene: Scene, spec: Theme, rng: np.random.Generator) -> None:
         for _ in range(60):
             star = rng.normal(size=3)
             star[2] = abs(star[2]) + 0.15
-            scene.static.add(move(box(0.5, 0.5, 0.5), *(star / np.linalg.norm(star) * 110)), np.array([0.9, 0.9, 1.0]), glow=True)
+            scene.static.add(
+                move(box(0.5, 0.5, 0.5), *(star / np.linalg.norm(star) * 110)), np.array([0.9, 0.9, 1.0]), glow=True
+            )
     scene.movers.append(Mover(mesh=disc, position=(float(at[0]), float(at[1]), float(at[2])), wrap=200.0))
     shore = min((oy - r for _, oy, r in scene.obstacles if r >= 60), default=20.0)
     for _ in range(spec.boats):
         at_sea = (float(rng.uniform(-40, 40)), shore + float(rng.uniform(6, 38)), 0.0)
         scene.movers.append(
             Mover(
-                mesh=boat_hull(rng), position=at_sea, drift=(float(rng.uniform(-0.03, 0.03)), 0.0), yaw=float(rng.uniform(0, 6.28)),
+                mesh=boat_hull(rng), position=at_sea, drift=(float(rng.uniform(-0.03, 0.03)), 0.0),
+                yaw=float(rng.uniform(0, 6.28)),
                 bob=0.12, wrap=60.0,
             )
         )  # fmt: skip

@@ -32,7 +32,12 @@ class LowPolyWorld:
     """
 
     def __init__(
-        self, seed: int, theme: str | None = None, *, renderer: Renderer | None = None, intrinsics: Intrinsics | None = None
+        self,
+        seed: int,
+        theme: str | None = None,
+        *,
+        renderer: Renderer | None = None,
+        intrinsics: Intrinsics | None = None,
     ) -> None:
         self.scene = build_scene(seed, theme)
         self.renderer = renderer or Renderer(intrinsics=intrinsics)

@@ -57,9 +57,12 @@ def blob(radius: float, rng: np.random.Generator, jitter: float = 0.15) -> Array
     corners /= np.linalg.norm(corners[0])
     distance = np.linalg.norm(corners[:, None] - corners[None], axis=-1)
     near = (distance > 0.1) & (distance < 1.2)
-    faces = [(i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[i, k]]
+    faces = [
+        (i, j, k) for i in range(12) for j in range(i) for k in range(j) if near[i, j] and near[j, k] and near[i, k]
+    ]
     corners = corners * radius * (1 + jitter * rng.uniform(-1, 1, (12, 1)))
-    return corners[np.array(faces)]
+    solid: Array = corners[np.array(faces)]
+    return solid
 
 
 def quad(width: float, depth: float) -> Array:
@@ -77,7 +80,7 @@ def move(tris: Array, x: float = 0.0, y: float = 0.0, z: float = 0.0, *, yaw: fl
     if yaw:
         c, s = np.cos(yaw), np.sin(yaw)
         tris = tris @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
-    return tris + (x, y, z)
+    return np.asarray(tris + np.array([x, y, z]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ def random_actions(frames: int, rng: np.random.Generator) -> list[Action]:
     pitch = 0.0
     while len(actions) < frames:
         length = int(rng.integers(5, 31))
-        kind = rng.choice(["walk", "turn", "walk+turn", "tilt", "lift", "mouse", "idle"], p=[0.38, 0.24, 0.14, 0.07, 0.03, 0.09, 0.05])
+        kind = rng.choice(
+            ["walk", "turn", "walk+turn", "tilt", "lift", "mouse", "idle"], p=[0.38, 0.24, 0.14, 0.07, 0.03, 0.09, 0.05]
+        )
         keys: list[str] = []
         if "walk" in kind:
             keys += _WALKS[rng.choice(len(_WALKS), p=_WALK_SHARES)]

@@ -1,4 +1,4 @@
-"""Props of the low-poly worlds: each function adds one object to a mesh at (x, y) and returns its obstacle radius (m)."""
+"""Props of the low-poly worlds: each function adds an object to a mesh at (x, y) and returns its obstacle radius."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def pine(mesh: Mesh, x: float, y: float, rng: Rng, tint: Array) -> float:
     mesh.add(move(frustum(0.22, 0.16, h * 0.3, 5), x, y), vary(WOOD, rng))
     green = vary(np.array([0.13, 0.38, 0.22]) * 0.65 + tint * 0.35, rng, 0.15)
     for k in range(3):
-        mesh.add(move(frustum(h * (0.26 - 0.06 * k), 0, h * 0.42, 7), x, y, h * (0.22 + 0.22 * k)), green * (1 + 0.1 * k))
+        mesh.add(
+            move(frustum(h * (0.26 - 0.06 * k), 0, h * 0.42, 7), x, y, h * (0.22 + 0.22 * k)), green * (1 + 0.1 * k)
+        )
     return 0.5
 
 
@@ -79,7 +81,9 @@ def round_tree(mesh: Mesh, x: float, y: float, rng: Rng, tint: Array) -> float:
     mesh.add(move(frustum(0.28, 0.18, h, 5), x, y), vary(WOOD, rng))
     crown = vary(tint, rng, 0.18)
     mesh.add(move(blob(rng.uniform(1.2, 2.0), rng), x, y, h + 0.6), crown)
-    mesh.add(move(blob(rng.uniform(0.8, 1.3), rng), x + rng.uniform(-1, 1), y + rng.uniform(-1, 1), h + 0.1), crown * 0.9)
+    mesh.add(
+        move(blob(rng.uniform(0.8, 1.3), rng), x + rng.uniform(-1, 1), y + rng.uniform(-1, 1), h + 0.1), crown * 0.9
+    )
     return 0.5
 
 

@@ -46,7 +46,9 @@ class RecordConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.first_seed < HELD_OUT_SEED < self.first_seed + self.worlds:
-            raise InputError(f"seeds {self.first_seed} to {self.first_seed + self.worlds} would mix training and held-out worlds")
+            raise InputError(
+                f"seeds {self.first_seed} to {self.first_seed + self.worlds} would mix training and held-out worlds"
+            )
 
 
 def record_clip(world: LowPolyWorld, frames: int, seed: int) -> ClipRecord:
@@ -65,7 +67,9 @@ def record_clip(world: LowPolyWorld, frames: int, seed: int) -> ClipRecord:
     )  # fmt: skip
 
 
-def record_dataset(config: RecordConfig, on_shard: Callable[[int, int], None] | None = None, part: tuple[int, int] = (0, 1)) -> None:
+def record_dataset(
+    config: RecordConfig, on_shard: Callable[[int, int], None] | None = None, part: tuple[int, int] = (0, 1)
+) -> None:
     """Record all shards that are missing; `part` (i, n) takes every n-th shard, for several processes.
 
     Args:

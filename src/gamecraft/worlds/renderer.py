@@ -63,9 +63,8 @@ def _sky_dome(scene: Scene) -> tuple[Array, Array]:
     share = np.array([0.0, 0.0, 0.45, 0.8, 1.0])
     ring_colours = np.asarray(air.horizon) + share[:, None] * (np.asarray(air.zenith) - np.asarray(air.horizon))
     angle = np.linspace(0, 2 * np.pi, 17)
-    grid = np.stack(
-        [np.outer(np.cos(elevation), np.cos(angle)), np.outer(np.cos(elevation), np.sin(angle)), np.outer(np.sin(elevation), np.ones(17))], -1
-    )  # fmt: skip
+    flat, height = np.cos(elevation), np.sin(elevation)
+    grid = np.stack([np.outer(flat, np.cos(angle)), np.outer(flat, np.sin(angle)), np.outer(height, np.ones(17))], -1)
     tris, colours = [], []
     for i in range(len(elevation) - 1):
         for j in range(16):
@@ -151,7 +150,11 @@ class Renderer:
             at, angle = mover.at(frame)
             node.set_pos(*at.tolist())
             degrees = float(np.degrees(angle))
-            node.set_hpr(float(np.degrees(mover.yaw)) + (degrees if mover.axis == "z" else 0.0), 0, degrees if mover.axis == "y" else 0.0)
+            node.set_hpr(
+                float(np.degrees(mover.yaw)) + (degrees if mover.axis == "z" else 0.0),
+                0,
+                degrees if mover.axis == "y" else 0.0,
+            )
         self._engine.render_frame()
         raw = np.frombuffer(self._texture.get_ram_image(), np.uint8)
         raw = raw.reshape(self.height * _SUPERSAMPLE, self.width * _SUPERSAMPLE, 4)

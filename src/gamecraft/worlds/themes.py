@@ -45,7 +45,12 @@ TIMES = {
 }  # fmt: skip
 
 # Fog start and end in metres, and how much the sky is pulled towards grey.
-WEATHERS = {"clear": (40.0, 130.0, 0.0), "hazy": (18.0, 90.0, 0.2), "foggy": (6.0, 48.0, 0.5), "overcast": (25.0, 110.0, 0.7)}
+WEATHERS = {
+    "clear": (40.0, 130.0, 0.0),
+    "hazy": (18.0, 90.0, 0.2),
+    "foggy": (6.0, 48.0, 0.5),
+    "overcast": (25.0, 110.0, 0.7),
+}
 
 THEMES: dict[str, Theme] = {
     "village": Theme(
