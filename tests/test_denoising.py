@@ -99,6 +99,9 @@ def test_sums_are_float32_whatever_the_network_computes_in(dtype: torch.dtype) -
             super().__init__()
             self.dtype = dtype
 
+        def _reset_stateful_cache(self) -> None:
+            pass
+
         def cache_context(self, name: str) -> Any:
             return torch.no_grad()
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FirstBlockCacheConfig
 from PIL import Image
 
 from gamecraft.actions import Action, motion, parse_script
@@ -144,6 +144,21 @@ def test_guidance_of_two_equal_branches_changes_nothing(pipe: GameCraftPipeline,
     torch.testing.assert_close(
         video(pipe, picture, guidance_scale=7.0, **still), video(pipe, picture, **still), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("batch_guidance", [True, False])
+def test_a_block_cache_works_and_keeps_nothing_between_chunks(picture: np.ndarray, batch_guidance: bool) -> None:
+    pipe = tiny_pipeline(batch_guidance=batch_guidance)
+    arguments: dict[str, Any] = {"guidance_scale": 3.0, "num_inference_steps": 4}
+    plain = video(pipe, picture, **arguments)
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e-9))
+    assert np.array_equal(video(pipe, picture, **arguments), plain)
+    pipe.transformer.disable_cache()
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e9))
+    cached = video(pipe, picture, **arguments)
+    assert not np.array_equal(cached, plain)
+    assert np.array_equal(video(pipe, picture, **arguments), cached)
+    assert np.array_equal(video(pipe, picture, actions="w 5f", **arguments), cached[:CHUNK])
 
 
 def test_history_rays_are_seen_by_a_model_that_wants_them(picture: np.ndarray) -> None:

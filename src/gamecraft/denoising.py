@@ -69,11 +69,12 @@ def denoise(
     Returns:
         latents [B, C, t, h, w] float32. The steps are summed in float32 whatever the transformer computes in.
     """
+    transformer._reset_stateful_cache()  # what a cache keeps is of the chunk before
     # The published schedule: from pure noise to the last step before zero, before the scheduler applies its shift.
     scheduler.set_timesteps(sigmas=np.linspace(1, 0, num_inference_steps + 1)[:-1], device=noise.device)
     latents = noise.float()
     for step, timestep in enumerate(scheduler.timesteps):
-        inputs = model_input(latents.to(transformer.dtype), history)
+        inputs = model_input(latents if autocast else latents.to(transformer.dtype), history)
         with nullcontext() if autocast is None else torch.autocast(noise.device.type, autocast):
             velocities = [_velocity(transformer, inputs, timestep, name, branch) for name, branch in branches]
         velocity = torch.cat(velocities)[:, :, history.num_latents :].float()

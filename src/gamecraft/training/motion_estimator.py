@@ -38,7 +38,7 @@ class MotionEstimatorTraining:
     run: str
     output: str
     seed: int = 0
-    steps: int = 1600
+    steps: int = 1000
     batch: int = 24
     clips: int = 600
     max_gap: int = 3
@@ -47,7 +47,7 @@ class MotionEstimatorTraining:
     ema_decay: float = 0.99
     measured_clips: int = 48
     log_every: int = 50
-    checkpoint_every: int = 200
+    checkpoint_every: int = 100
     model: MotionEstimatorConfig = field(default_factory=MotionEstimatorConfig)
 
     def __post_init__(self) -> None:
