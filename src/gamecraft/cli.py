@@ -67,6 +67,11 @@ COMMANDS = {
         "a picture with clips of a dataset",
         ("gamecraft sheet data/train --output train.png", "gamecraft sheet data/train --clips 12 --frames 8"),
     ),
+    "encode": Command(
+        "gamecraft.commands.encode",
+        "encode a dataset's videos for training",
+        ("gamecraft encode data/train --autoencoder runs/mini_vae/vae --name mini",),
+    ),
     "train": Command(
         "gamecraft.training.cli",
         "train a part of a model from a recipe",

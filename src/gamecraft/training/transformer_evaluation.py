@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gamecraft.denoising import Conditioning, denoise
 from gamecraft.files import write_atomically
+from gamecraft.errors import CheckpointError
 from gamecraft.history import History
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pictures import to_frames
@@ -149,8 +150,14 @@ class HeldOut:
 
 
 def load_autoencoder(folder: str | Path) -> Any:
-    """The autoencoder of a diffusers folder, this package's or one of diffusers' by its `_class_name`, in float32."""
-    name = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    """The autoencoder of a diffusers folder, this package's or one of diffusers' by its `_class_name`, in float32.
+
+    CheckpointError if the folder holds none.
+    """
+    try:
+        name = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder} is no autoencoder folder: it needs a config.json with _class_name") from error
     kind = AutoencoderPatchCode if name == AutoencoderPatchCode.__name__ else getattr(diffusers, name)
     return kind.from_pretrained(folder).eval()
 

@@ -1,0 +1,40 @@
+"""Encode a dataset's videos once, so that training the transformer reads latents; the same command continues."""
+
+import argparse
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `encode` command to argparse's subparsers."""
+    parser = subparsers.add_parser("encode", help="encode a dataset for training", description=__doc__)
+    parser.add_argument("data", metavar="DATASET", help="dataset folder, as `gamecraft render` writes it")
+    parser.add_argument("--autoencoder", required=True, metavar="FOLDER", help="the autoencoder's folder")
+    parser.add_argument("--name", required=True, help="name of the latents, which recipes give as `latents:`")
+    parser.add_argument("--chunk-frames", type=int, default=9, metavar="N", help="default: %(default)s")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode with a progress bar; returns the exit code."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gamecraft.training.latents import encode_dataset
+    from gamecraft.training.transformer_evaluation import load_autoencoder
+
+    autoencoder = load_autoencoder(args.autoencoder)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+        encode_dataset(
+            autoencoder,
+            args.data,
+            args.name,
+            chunk_frames=args.chunk_frames,
+            on_shard=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(f"{args.data}: latents {args.name} are complete")
+    return 0
