@@ -179,7 +179,7 @@ def _report(generation: "Generation") -> int:
     seconds = sum(generation.seconds)
     if frames:
         length = frames / generation.session.pipe.config.fps
-        print(f"{output.video}: {frames} frames, {length:.1f} s, at {frames / seconds:.1f} frames/s")
+        print(f"{output.video}: {frames} frames, {length:.1f} s, at {frames / seconds:.2g} frames/s")
         print(f"{output.sheet}: contact sheet\n{output.sidecar}: settings")
     if frames < asked:
         what = (

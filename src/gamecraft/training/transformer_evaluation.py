@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from gamecraft.denoising import Conditioning, denoise
-from gamecraft.files import write_atomically
 from gamecraft.errors import CheckpointError
+from gamecraft.files import write_atomically
 from gamecraft.history import History
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pictures import to_frames
