@@ -35,7 +35,7 @@ class AutoencoderPatchCode(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        latent_channels: int = 48,
+        latent_channels: int = 24,
         temporal_compression_ratio: int = 4,
         spatial_compression_ratio: int = 8,
         whitening_power: float = 0.5,

@@ -41,7 +41,7 @@ class AutoencoderTrainingConfig:
     held_out: str
     output: str
     start: str | None = None
-    latent_channels: int = 48
+    latent_channels: int = 24
     whitening_power: float = 0.5
     stage_channels: tuple[int, ...] = (192, 96, 48)
     stage_blocks: tuple[int, ...] = (3, 4, 3)
