@@ -87,6 +87,7 @@ def _transformer_pass(model: PipelineModel, case: Case) -> Callable[[], Tensor]:
         own = torch.from_numpy(case.start.poses[None])
         past = {"history_rays": [plucker_rays(own, pipe.intrinsics, model.height, model.width)]}
     action_embeds = pipe.transformer.encode_actions(rays, **past)
+    positions = pipe.transformer.locate_tokens(rays, history_rays=past.get("history_rays", ()))
     shape = (1, *history.clips[0].shape[1:2], pipe.num_chunk_latents, *history.clips[0].shape[3:])
     inputs = model_input(torch.randn(shape, generator=torch.Generator().manual_seed(0)), history)
     timestep = torch.tensor([500.0])
@@ -94,7 +95,10 @@ def _transformer_pass(model: PipelineModel, case: Case) -> Callable[[], Tensor]:
     def forward() -> Tensor:
         with nullcontext() if pipe.autocast_dtype is None else torch.autocast("cpu", pipe.autocast_dtype):
             output = pipe.transformer(
-                inputs, timestep, embeds, mask, pooled, action_embeds=action_embeds, return_dict=False
+                *(inputs, timestep, embeds, mask, pooled),
+                action_embeds=action_embeds,
+                positions=positions,
+                return_dict=False,
             )
         velocity: Tensor = output[0]
         return velocity

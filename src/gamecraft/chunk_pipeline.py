@@ -138,18 +138,19 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch, channels, _, height, width = history.clips[0].shape
         shape = (batch, channels, self.num_chunk_latents, height, width)
         noise = randn_tensor(shape, generator=generator, device=torch.device("cpu"), dtype=torch.float32)
-        features = self._encode_actions(history, poses)
-        branches = [("cond", Conditioning.of([prompts.positive], features))]
+        camera = self._encode_camera(history, poses)
+        branches = [("cond", Conditioning.of([prompts.positive], *camera))]
         if scale > 1.0:
             if prompts.negative is None:
                 raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
             # As published, the unconditional camera stands still (where the history ends).
-            still = self._encode_actions(history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape))
+            still = self._encode_camera(history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape))
             if self.config.batch_guidance:
                 texts = [prompts.negative, prompts.positive]
-                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features])))]
+                both = (None if one is None else torch.cat([one, other]) for one, other in zip(still, camera, strict=True))
+                branches = [("cond_uncond", Conditioning.of(texts, *both))]
             else:
-                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still)))
+                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], *still)))
         return denoise(
             self.transformer,
             self.scheduler,
@@ -162,8 +163,11 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             on_step=on_step,
         )
 
-    def _encode_actions(self, history: History, poses: NDArray[np.float64]) -> Tensor:
-        """Action features [B, tokens, hidden] of history and chunk; rays are as seen from the last history frame."""
+    def _encode_camera(self, history: History, poses: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
+        """Action features [B, tokens, hidden] of history and chunk, and the tokens' positions if rays give them.
+
+        Rays are as seen from the last history frame.
+        """
         batch, _, _, rows, columns = history.clips[0].shape
         ratio = self.vae.spatial_compression_ratio
         reference = history.last_pose[..., None, :, :]
@@ -173,11 +177,12 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             found = plucker_rays(relative, self.intrinsics, rows * ratio, columns * ratio)
             return found.expand(batch, *found.shape[-4:]).to(self._execution_device)
 
-        past: dict[str, Any] = {"num_history_latents": history.num_latents}
-        if self.transformer.config.history_rays == "true":
-            past = {"history_rays": [rays(track) for track in history.poses]}
-        features: Tensor = self.transformer.encode_actions(rays(poses), **past)
-        return features
+        if self.transformer.config.history_rays == "zero":
+            features = self.transformer.encode_actions(rays(poses), num_history_latents=history.num_latents)
+            return features, None
+        new, past = rays(poses), [rays(track) for track in history.poses]
+        features: Tensor = self.transformer.encode_actions(new, history_rays=past)
+        return features, self.transformer.locate_tokens(new, history_rays=past)
 
     def encode_prompts(self, prompt: str, negative_prompt: str, *, guided: bool) -> Prompts:
         """Encode a prompt for all its chunks, and the negative one if it will be needed."""

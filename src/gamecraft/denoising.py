@@ -28,19 +28,23 @@ class Conditioning:
         mask: [B, L], or None where all tokens are valid.
         pooled: [B, P].
         action_embeds: [B, T*h*w/patch^2, hidden] from ``encode_actions``.
+        positions: [B, T*h*w/patch^2, axes] from ``locate_tokens``, or None.
     """
 
     embeds: Tensor
     mask: Tensor | None
     pooled: Tensor
     action_embeds: Tensor
+    positions: Tensor | None = None
 
     @classmethod
-    def of(cls, prompts: Sequence[PromptEmbeds], action_embeds: Tensor) -> "Conditioning":
-        """Prompts one below the other, without the padding they share, and their action features."""
+    def of(
+        cls, prompts: Sequence[PromptEmbeds], action_embeds: Tensor, positions: Tensor | None = None
+    ) -> "Conditioning":
+        """Prompts one below the other, without the padding they share, and what `encode_actions` etc. gave for them."""
         embeds, mask, pooled = (torch.cat(parts) for parts in zip(*prompts, strict=True))
         embeds, valid = trim_text(embeds, mask)
-        return cls(embeds=embeds, mask=valid, pooled=pooled, action_embeds=action_embeds)
+        return cls(embeds=embeds, mask=valid, pooled=pooled, action_embeds=action_embeds, positions=positions)
 
 
 def denoise(
@@ -99,6 +103,7 @@ def _velocity(
             branch.mask,
             branch.pooled,
             action_embeds=branch.action_embeds,
+            positions=branch.positions,
             return_dict=False,
         )
     velocity: Tensor = output[0]

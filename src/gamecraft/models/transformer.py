@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gamecraft.errors import InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
+from gamecraft.models.rotary import RotaryAttnProcessor, RotaryEmbedding, grid_positions, sight_positions
 from gamecraft.models.single_file import OfficialSingleFile
 
 __all__ = ["GameCraftTransformer3DModel", "linear_velocity", "trim_text"]
@@ -81,6 +82,10 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         guidance_embeds: whether the guidance scale is an input.
         text_embed_dim, pooled_projection_dim: widths of the token and the pooled text embeddings.
         rope_theta, rope_axes_dim: rotary embedding over (time, row, column); the axes sum to attention_head_dim.
+        rope_depths: with depths in metres, rows and columns are not those of the grid but pitch and yaw of the point
+            which the token's ray reaches at each depth (see `gamecraft.models.rotary`); rope_axes_dim is then
+            (time, pitch, yaw, pitch, yaw, ...). Needs history_rays="true".
+        rope_per_radian: units of position per radian of pitch and yaw.
         action_channels: channels of the action encoder before its patch embedding.
         spatial_ratio: pixels per latent position along one side.
         history_rays: "zero" gives history frames the feature of an all-zero ray map, as published; "true" encodes
@@ -97,8 +102,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
     _keep_in_fp32_modules: ClassVar[list[str]] = ["action_encoder"]
     _cp_plan: ClassVar[dict[str, Any]] = {
         "rope": {
-            0: ContextParallelInput(split_dim=0, expected_dims=2, split_output=True),
-            1: ContextParallelInput(split_dim=0, expected_dims=2, split_output=True),
+            0: ContextParallelInput(split_dim=0, expected_dims=3, split_output=True),
+            1: ContextParallelInput(split_dim=0, expected_dims=3, split_output=True),
         },
         "transformer_blocks.0": {
             "hidden_states": ContextParallelInput(split_dim=1, expected_dims=3, split_output=False),
@@ -126,7 +131,9 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         text_embed_dim: int = 4096,
         pooled_projection_dim: int = 768,
         rope_theta: float = 256.0,
-        rope_axes_dim: tuple[int, int, int] = (16, 56, 56),
+        rope_axes_dim: tuple[int, ...] = (16, 56, 56),
+        rope_depths: tuple[float, ...] = (),
+        rope_per_radian: float = 8.0,
         action_channels: int = 16,
         spatial_ratio: int = 8,
         history_rays: Literal["zero", "true"] = "zero",
@@ -138,6 +145,11 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             raise InputError(
                 f"rope_axes_dim {tuple(rope_axes_dim)} must sum to attention_head_dim {attention_head_dim}"
             )
+        axes = 1 + 2 * max(1, len(rope_depths))
+        if len(rope_axes_dim) != axes:
+            raise InputError(f"rope_axes_dim {tuple(rope_axes_dim)} has {len(rope_axes_dim)} axes; expected {axes}")
+        if rope_depths and history_rays != "true":
+            raise InputError("rope_depths need the rays of the history: set history_rays to 'true'")
         if history_rays not in ("zero", "true"):
             raise InputError(f"history_rays is {history_rays!r}; expected 'zero' or 'true'")
         if prediction not in ("velocity", "residual"):
@@ -158,6 +170,9 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             rope_theta=rope_theta,
             rope_axes_dim=rope_axes_dim,
         )
+        self.rope = RotaryEmbedding(rope_axes_dim, rope_theta)
+        for block in (*self.transformer_blocks, *self.single_transformer_blocks):
+            block.attn.set_processor(RotaryAttnProcessor())
         hidden_size = num_attention_heads * attention_head_dim
         self.action_encoder = ActionEncoder(hidden_size, spatial_ratio, action_channels, patch_size)
 
@@ -188,6 +203,24 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             parts.append(zero.repeat(rays.shape[0], num_history_latents, 1))
         return torch.cat([*parts, self.action_encoder(rays)], dim=1)
 
+    def locate_tokens(self, rays: Tensor, *, history_rays: Sequence[Tensor] = ()) -> Tensor | None:
+        """Rotary positions of the tokens of history and chunk, constant over the denoising steps too.
+
+        Args:
+            rays, history_rays: as for ``encode_actions``.
+
+        Returns:
+            [B, T*h*w, axes], or None where the grid gives the positions.
+        """
+        if not self.config.rope_depths:
+            return None
+        pixels: int = self.config.spatial_ratio * self.config.patch_size
+        depths, per_radian = tuple(self.config.rope_depths), self.config.rope_per_radian
+        sights = torch.cat([sight_positions(clip, pixels, depths, per_radian) for clip in (*history_rays, rays)], dim=1)
+        tokens = (rays.shape[-2] // pixels) * (rays.shape[-1] // pixels)
+        time = torch.arange(sights.shape[1] // tokens, device=sights.device, dtype=sights.dtype)
+        return torch.cat([time.repeat_interleave(tokens)[None, :, None].expand(len(sights), -1, 1), sights], dim=-1)
+
     @apply_lora_scale("attention_kwargs")  # type: ignore[untyped-decorator]
     def forward(
         self,
@@ -198,6 +231,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         pooled_projections: Tensor,
         *,
         action_embeds: Tensor,
+        positions: Tensor | None = None,
         guidance: Tensor | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         return_dict: bool = True,
@@ -213,6 +247,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
                 not wait for the device: under torch.compile the mask is applied as it is.
             pooled_projections: [B, pooled_projection_dim].
             action_embeds: [B, T*h*w/patch^2, hidden] from `encode_actions`.
+            positions: [B, T*h*w/patch^2, axes] from `locate_tokens`.
             guidance: [B], guidance scale * 1000, only with guidance_embeds.
             attention_kwargs: {"scale": LoRA scale}.
 
@@ -223,7 +258,12 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         if encoder_attention_mask is not None and not torch.compiler.is_compiling():
             encoder_hidden_states, encoder_attention_mask = trim_text(encoder_hidden_states, encoder_attention_mask)
 
-        rotary = self.rope(hidden_states)
+        if (positions is None) == bool(self.config.rope_depths):
+            raise InputError("positions from locate_tokens belong to rope_depths; give them if and only if it is set")
+        if positions is None:
+            patch = self.config.patch_size
+            positions = grid_positions(frames, height // patch, width // patch, hidden_states.device)
+        rotary = self.rope(positions)
         temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
         image = self.x_embedder(hidden_states)
         if action_embeds.shape != image.shape:

@@ -42,7 +42,10 @@ class TransformerShape:
     num_single_layers: int = 8
     num_refiner_layers: int = 2
     mlp_ratio: float = 4.0
-    rope_axes_dim: tuple[int, int, int] = (16, 24, 24)
+    rope_theta: float = 256.0
+    rope_axes_dim: tuple[int, ...] = (16, 24, 24)
+    rope_depths: tuple[float, ...] = ()
+    rope_per_radian: float = 8.0
     history_rays: Literal["zero", "true"] = "true"
     prediction: Literal["velocity", "residual"] = "residual"
 

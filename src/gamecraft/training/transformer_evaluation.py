@@ -121,13 +121,13 @@ class HeldOut:
         noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
         poses = Conditions.of(batch, text).poses.to(device)
         with torch.autocast(device.type, self._autocast, enabled=self._autocast is not None):
-            actions = objective.encode_actions(poses, batch.history_frames, batch.history.num_latents)
+            camera = objective.encode_camera(poses, batch.history_frames, batch.history.num_latents)
         return denoise(
             transformer,
             self._scheduler,
             noise.to(device),
             History(clips=tuple(clip.to(device) for clip in batch.history.clips), poses=batch.history.poses),
-            [("cond", Conditioning.of([text], actions))],
+            [("cond", Conditioning.of([text], *camera))],
             num_inference_steps=self._settings.steps,
             autocast=self._autocast,
         ).cpu()

@@ -79,16 +79,20 @@ class TransformerObjective(nn.Module):
         )
         return loss
 
-    def encode_actions(self, poses: Tensor, frames: tuple[int, ...], history_latents: int) -> Tensor:
-        """Action features of relative poses [B, all frames, 4, 4], the history's clips having `frames` frames."""
+    def encode_camera(
+        self, poses: Tensor, frames: tuple[int, ...], history_latents: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Action features and token positions of relative poses [B, all frames, 4, 4].
+
+        The history's clips have `frames` frames and together `history_latents` latents.
+        """
         if self.transformer.config.history_rays == "zero":
             rays = rays_along(poses[:, sum(frames) :], self.directions)
-            features: Tensor = self.transformer.encode_actions(rays, num_history_latents=history_latents)
-        else:
-            lengths = [*frames, poses.shape[1] - sum(frames)]
-            *history, rays = torch.split(rays_along(poses, self.directions), lengths, dim=1)
-            features = self.transformer.encode_actions(rays, history_rays=history)
-        return features
+            return self.transformer.encode_actions(rays, num_history_latents=history_latents), None
+        lengths = [*frames, poses.shape[1] - sum(frames)]
+        *history, rays = torch.split(rays_along(poses, self.directions), lengths, dim=1)
+        features: Tensor = self.transformer.encode_actions(rays, history_rays=history)
+        return features, self.transformer.locate_tokens(rays, history_rays=history)
 
     def _loss(
         self,
@@ -103,7 +107,7 @@ class TransformerObjective(nn.Module):
         pooled: Tensor,
         frames: tuple[int, ...],
     ) -> Tensor:
-        actions = self.encode_actions(poses, frames, inputs.shape[2] - clean.shape[2])
+        actions, positions = self.encode_camera(poses, frames, inputs.shape[2] - clean.shape[2])
         (velocity,) = self.transformer(
             hidden_states=inputs,
             timestep=sigmas * TIMESTEPS,
@@ -111,6 +115,7 @@ class TransformerObjective(nn.Module):
             encoder_attention_mask=mask,
             pooled_projections=pooled,
             action_embeds=actions,
+            positions=positions,
             return_dict=False,
         )
         return flow_loss(velocity, clean, noise)

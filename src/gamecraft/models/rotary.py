@@ -1,0 +1,139 @@
+"""Rotary positions of image tokens: their place on the grid, as published, or the direction in which they look.
+
+On the grid, a token and what it shows in the next frame lie apart by a distance that the camera's motion decides; the
+attention must work it out from the camera features before it can copy. Where positions are directions of sight, tokens
+that look at the same far point have the same position whichever way the camera turned. For near points the camera's
+displacement matters, so a token can be given the direction of the points on its ray at several depths, each rotating
+features of its own: attention then finds what matches at the depth where it matches, as in a plane sweep.
+"""
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoAttnProcessor2_0
+from torch import Tensor, nn
+
+from gamecraft.models.action_encoder import TEMPORAL_RATIO
+
+__all__ = ["RotaryAttnProcessor", "RotaryEmbedding", "camera_centres", "grid_positions", "sight_positions"]
+
+
+def grid_positions(frames: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """(time, row, column) of tokens [1, frames * height * width, 3], as published."""
+    axes = (torch.arange(n, device=device, dtype=torch.float32) for n in (frames, height, width))
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(1, -1, 3)
+
+
+def camera_centres(rays: Tensor) -> Tensor:
+    """Where the rays of each frame meet: [..., 6, H, W] (moment, direction) -> [..., 3].
+
+    The least-squares solution of o x d = m over the four corners, for which sum(I - d d^T) o = sum(d x m).
+    """
+    corners = rays[..., :: rays.shape[-2] - 1, :: rays.shape[-1] - 1].flatten(-2).float()
+    moment, direction = corners[..., :3, :], corners[..., 3:, :]
+    outer = (direction[..., :, None, :] * direction[..., None, :, :]).sum(-1)  # no matrix product: autocast rounds those
+    normal = corners.shape[-1] * torch.eye(3, device=rays.device) - outer
+    return torch.linalg.solve(normal, torch.linalg.cross(direction, moment, dim=-2).sum(-1))
+
+
+def sight_positions(rays: Tensor, token_pixels: int, depths: tuple[float, ...], per_radian: float) -> Tensor:
+    """Positions of one clip's tokens [B, t*h*w, 2 * len(depths)]: (pitch, yaw) of the point at each depth.
+
+    Angles are those under which the reference camera of the rays, which is at the origin, sees the point. Frames that
+    share a latent are averaged.
+
+    Args:
+        rays: [B, F, 6, H, W] for F = 1 + 4k frames.
+        token_pixels: pixels per token along one side.
+        depths: metres along the ray.
+        per_radian: units of position per radian.
+    """
+    batch, frames = rays.shape[:2]
+    middle = slice(token_pixels // 2, None, token_pixels)
+    directions = rays[:, :, 3:, middle, middle].float().flatten(-2).mT  # [B, F, tokens, 3]
+    centres = camera_centres(rays)[:, :, None]
+    positions = []
+    for depth in depths:
+        points = centres + depth * directions
+        grouped = points[:, 1:].unflatten(1, ((frames - 1) // TEMPORAL_RATIO, TEMPORAL_RATIO)).mean(dim=2)
+        x, y, z = torch.cat([points[:, :1], grouped], dim=1).reshape(batch, -1, 3).unbind(-1)
+        positions += [torch.atan2(y, torch.hypot(x, z)), torch.atan2(x, z)]
+    return per_radian * torch.stack(positions, dim=-1)
+
+
+class RotaryEmbedding(nn.Module):
+    """Positions [B, S, axes] -> cosines and sines [S, B, sum(axes_dim)]; B is 1 where all samples share positions.
+
+    Tokens come first because context parallelism splits the first dimension.
+    """
+
+    def __init__(self, axes_dim: tuple[int, ...], theta: float) -> None:
+        super().__init__()
+        self.axes_dim = tuple(axes_dim)
+        self.theta = theta
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotation by position * theta^(-2i/dim) for the i-th pair of an axis with dim features."""
+        batch, tokens, _ = positions.shape
+        axes = positions.transpose(0, 1).reshape(tokens * batch, -1).unbind(-1)
+        tables = [
+            get_1d_rotary_pos_embed(dim, axis, self.theta, use_real=True)
+            for dim, axis in zip(self.axes_dim, axes, strict=True)
+        ]
+        cosines, sines = (torch.cat(parts, dim=-1).reshape(tokens, batch, -1) for parts in zip(*tables, strict=True))
+        return cosines, sines
+
+
+class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
+    """Joint attention of image and text tokens whose rotary tables may differ between the samples of a batch.
+
+    The base class gives the hooks for attention backends and context parallelism.
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Image tokens [B, S, D] and text tokens [B, L, D] -> the same; tables [S, B or 1, head]; mask [B, 1, 1, S+L].
+
+        Dual-stream blocks have projections for the text of its own (``add_*``), single-stream blocks share them.
+        """
+        image_tokens = hidden_states.shape[1]
+        dual = attn.add_q_proj is not None
+        source = hidden_states if dual else torch.cat([hidden_states, encoder_hidden_states], dim=1)
+        query, key, value = (
+            layer(source).unflatten(2, (attn.heads, -1)) for layer in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        query, key = attn.norm_q(query), attn.norm_k(key)
+        if image_rotary_emb is not None:
+            query, key = (_rotate_first(x, image_rotary_emb) for x in (query, key))
+        if dual:
+            layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
+            text = [layer(encoder_hidden_states).unflatten(2, (attn.heads, -1)) for layer in layers]
+            text[:2] = attn.norm_added_q(text[0]), attn.norm_added_k(text[1])
+            query, key, value = (torch.cat(pair, dim=1) for pair in zip((query, key, value), text, strict=True))
+        attended = dispatch_attention_fn(
+            query,
+            key,
+            value,
+            attn_mask=attention_mask,
+            backend=self._attention_backend,
+            parallel_config=self._parallel_config,
+        )
+        attended = attended.flatten(2, 3).to(query.dtype)
+        image, words = attended[:, :image_tokens], attended[:, image_tokens:]
+        return (attn.to_out[0](image), attn.to_add_out(words)) if dual else (image, words)
+
+
+def _rotate_first(features: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate neighbouring pairs of features [B, S + rest, heads, D] of the first S tokens."""
+    cosines, sines = (table.transpose(0, 1)[:, :, None] for table in tables)  # [B or 1, S, 1, D]
+    image, rest = features[:, : cosines.shape[1]], features[:, cosines.shape[1] :]
+    even, odd = image.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
+    return torch.cat([(image.float() * cosines + turned * sines).to(features.dtype), rest], dim=1)
