@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from transformer_cases import tiny_model
 
 from gamecraft.errors import InputError
 from gamecraft.intrinsics import Intrinsics
@@ -15,6 +14,7 @@ from gamecraft.models.rotary import camera_centres, sight_positions
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.rays import plucker_rays
 from gamecraft.trajectory import CameraState
+from transformer_cases import tiny_model
 
 HEIGHT, WIDTH = 32, 48
 

@@ -138,19 +138,21 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch, channels, _, height, width = history.clips[0].shape
         shape = (batch, channels, self.num_chunk_latents, height, width)
         noise = randn_tensor(shape, generator=generator, device=torch.device("cpu"), dtype=torch.float32)
-        camera = self._encode_camera(history, poses)
-        branches = [("cond", Conditioning.of([prompts.positive], *camera))]
+        features, positions = self._encode_camera(history, poses)
+        branches = [("cond", Conditioning.of([prompts.positive], features, positions))]
         if scale > 1.0:
             if prompts.negative is None:
                 raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
             # As published, the unconditional camera stands still (where the history ends).
-            still = self._encode_camera(history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape))
+            still, looking = self._encode_camera(
+                history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape)
+            )
             if self.config.batch_guidance:
                 texts = [prompts.negative, prompts.positive]
-                both = (None if one is None else torch.cat([one, other]) for one, other in zip(still, camera, strict=True))
-                branches = [("cond_uncond", Conditioning.of(texts, *both))]
+                both = None if positions is None or looking is None else torch.cat([looking, positions])
+                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features]), both))]
             else:
-                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], *still)))
+                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still, looking)))
         return denoise(
             self.transformer,
             self.scheduler,
@@ -177,11 +179,12 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             found = plucker_rays(relative, self.intrinsics, rows * ratio, columns * ratio)
             return found.expand(batch, *found.shape[-4:]).to(self._execution_device)
 
+        features: Tensor
         if self.transformer.config.history_rays == "zero":
             features = self.transformer.encode_actions(rays(poses), num_history_latents=history.num_latents)
             return features, None
         new, past = rays(poses), [rays(track) for track in history.poses]
-        features: Tensor = self.transformer.encode_actions(new, history_rays=past)
+        features = self.transformer.encode_actions(new, history_rays=past)
         return features, self.transformer.locate_tokens(new, history_rays=past)
 
     def encode_prompts(self, prompt: str, negative_prompt: str, *, guided: bool) -> Prompts:

@@ -32,9 +32,10 @@ def camera_centres(rays: Tensor) -> Tensor:
     """
     corners = rays[..., :: rays.shape[-2] - 1, :: rays.shape[-1] - 1].flatten(-2).float()
     moment, direction = corners[..., :3, :], corners[..., 3:, :]
-    outer = (direction[..., :, None, :] * direction[..., None, :, :]).sum(-1)  # no matrix product: autocast rounds those
+    outer = (direction[..., :, None, :] * direction[..., None, :, :]).sum(-1)  # autocast rounds matrix products
     normal = corners.shape[-1] * torch.eye(3, device=rays.device) - outer
-    return torch.linalg.solve(normal, torch.linalg.cross(direction, moment, dim=-2).sum(-1))
+    centres: Tensor = torch.linalg.solve(normal, torch.linalg.cross(direction, moment, dim=-2).sum(-1))
+    return centres
 
 
 def sight_positions(rays: Tensor, token_pixels: int, depths: tuple[float, ...], per_radian: float) -> Tensor:
@@ -49,14 +50,14 @@ def sight_positions(rays: Tensor, token_pixels: int, depths: tuple[float, ...], 
         depths: metres along the ray.
         per_radian: units of position per radian.
     """
-    batch, frames = rays.shape[:2]
+    batch = len(rays)
     middle = slice(token_pixels // 2, None, token_pixels)
     directions = rays[:, :, 3:, middle, middle].float().flatten(-2).mT  # [B, F, tokens, 3]
     centres = camera_centres(rays)[:, :, None]
     positions = []
     for depth in depths:
         points = centres + depth * directions
-        grouped = points[:, 1:].unflatten(1, ((frames - 1) // TEMPORAL_RATIO, TEMPORAL_RATIO)).mean(dim=2)
+        grouped = points[:, 1:].reshape(batch, -1, TEMPORAL_RATIO, *points.shape[2:]).mean(dim=2)
         x, y, z = torch.cat([points[:, :1], grouped], dim=1).reshape(batch, -1, 3).unbind(-1)
         positions += [torch.atan2(y, torch.hypot(x, z)), torch.atan2(x, z)]
     return per_radian * torch.stack(positions, dim=-1)
@@ -134,6 +135,6 @@ def _rotate_first(features: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate neighbouring pairs of features [B, S + rest, heads, D] of the first S tokens."""
     cosines, sines = (table.transpose(0, 1)[:, :, None] for table in tables)  # [B or 1, S, 1, D]
     image, rest = features[:, : cosines.shape[1]], features[:, cosines.shape[1] :]
-    even, odd = image.float().unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = image.float().reshape(*image.shape[:-1], -1, 2).unbind(-1)
     turned = torch.stack([-odd, even], dim=-1).flatten(-2)
     return torch.cat([(image.float() * cosines + turned * sines).to(features.dtype), rest], dim=1)
