@@ -1,0 +1,1 @@
+"""Playing over a network: the protocol, the server and its client."""
