@@ -127,6 +127,29 @@ def test_a_session_from_a_video_with_a_long_memory_is_saved_too(tmp_path: Path) 
     assert same(play(loaded, CHUNKS[2:]), play(session, CHUNKS[2:]))
 
 
+@pytest.mark.parametrize("latents", [True, False])
+def test_prompt_and_seed_change_on_the_way_and_are_saved(
+    session: Session, pipe: GameCraftPipeline, tmp_path: Path, latents: bool
+) -> None:
+    plain = play(session, CHUNKS)
+    session.rewind(1)
+    session.change(prompt="a dark forest at night")
+    first = play(session, CHUNKS[1:2])
+    session.change(seed=9)
+    second = play(session, CHUNKS[2:3])
+    assert not same(first, plain[1:2])
+    assert not same(second, plain[2:3])
+    session.change(prompt="the end")
+    session.save(tmp_path / "play", latents=latents)
+    loaded, _ = Session.load(tmp_path / "play", pipe)
+    for one in (session, loaded):
+        assert (one.prompt, one.settings.seed) == ("the end", 9)
+    assert same(play(loaded, CHUNKS[3:]), play(session, CHUNKS[3:]))
+    loaded.rewind(1)
+    assert (loaded.prompt, loaded.settings.seed) == ("a dark forest at night", 5)  # as when chunk 1 was begun
+    assert same(play(loaded, CHUNKS[1:2]), first)
+
+
 # --- camera and start ------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +206,8 @@ def test_nothing_works_before_reset(pipe: GameCraftPipeline, use: Callable[[Sess
         (lambda s: s.reset("no-such-picture.png"), "no image at"),
         (lambda s: s.reset(), "either an image or a video"),
         (lambda s: s.reset("village", seed=-1), "the seed is -1"),
+        (lambda s: s.change(prompt="other", seed=-1), "the seed is -1"),
+        (lambda s: s.change(prompt="x" * 10_001), "at most 10000 characters"),
         (lambda s: s.reset("village", prompt="x" * 10_001), "at most 10000 characters"),
     ],
 )
@@ -228,6 +253,10 @@ def altered(saved: Path, path: Path, change: Callable[[dict[str, torch.Tensor], 
         (lambda t, v: v.update(chunks=["{}"]), "expected actions as"),
         (lambda t, v: v.update(chunks=v["chunks"] * 2), "not finite float32 for 2 chunks"),
         (lambda t, v: v.update(chunks={}), "a list of actions"),
+        (lambda t, v: v.update(changes=[1]), "a list of objects"),
+        (lambda t, v: v.update(changes=[{"chunk": 2, "seed": 1, "prompt": ""}]), "at chunks 1 to 1"),
+        (lambda t, v: v.update(changes=[{"chunk": 1, "seed": -1, "prompt": ""}]), "the seed is -1"),
+        (lambda t, v: v.update(changes=[{"chunk": 1, "seed": 1, "prompt": 1}]), "a prompt is one text"),
         (lambda t, v: t.update(other=torch.zeros(1)), "nothing beside it but latents"),
         (lambda t, v: t.update(start=t["start"].float()), "uint8"),
         (lambda t, v: t.update(start=t["start"][:, :30].contiguous()), "multiples of 16"),

@@ -1,6 +1,8 @@
 """A playthrough: reset, step, go back, branch off, save. The same inputs give the same frames, bit for bit."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,16 +11,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gamecraft.actions import Action
+from gamecraft.chunk_pipeline import Prompts
 from gamecraft.denoising import StepCallback
 from gamecraft.errors import ActionError, InputError
 from gamecraft.gallery import gallery_picture
 from gamecraft.pictures import Picture, open_picture, to_frames
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.rollout import Chunk, PlaySettings, PlayState
-from gamecraft.session_file import SessionData, read_session, write_session
+from gamecraft.session_file import Change, SessionData, read_session, write_session
 from gamecraft.trajectory import CameraState
 
 __all__ = ["Session"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Scene:
+    """What a chunk is made with beside its actions."""
+
+    settings: PlaySettings
+    prompt: str
+    prompts: Prompts
 
 
 class Session:
@@ -84,13 +96,28 @@ class Session:
         Raises:
             InputError: the session has not been reset, or it is not one chunk of actions.
         """
-        data = self._playing()
+        self._playing()
         if len(actions) != (frames := self.pipe.config.chunk_frames):
             raise ActionError(f"received {len(actions)} actions; expected {frames}, one for each frame of a chunk")
-        chunk, state = self.pipe.play_chunk(self._states[-1], actions, self._prompts, data.settings, on_step=on_step)
-        self._states.append(state)
-        self._actions.append(chunk.actions)
+        scene = self._scenes[-1]
+        chunk, state = self.pipe.play_chunk(self._states[-1], actions, scene.prompts, scene.settings, on_step=on_step)
+        self._add(chunk.actions, state)
         return chunk
+
+    def change(self, *, prompt: str | None = None, seed: int | None = None) -> None:
+        """Another prompt or seed from the next chunk on; None leaves it. A rewind to an earlier chunk takes it back.
+
+        Raises:
+            InputError: not a valid prompt or seed; the session is then as it was.
+        """
+        data, scene = self._playing(), self._scenes[-1]
+        if seed is not None:
+            scene = dataclasses.replace(scene, settings=dataclasses.replace(scene.settings, seed=seed))
+        if prompt is not None and prompt != scene.prompt:
+            dataclasses.replace(data, prompt=prompt)  # refuses what is no prompt
+            prompts = self.pipe.encode_prompts(prompt, data.negative_prompt, guided=scene.settings.guided)
+            scene = dataclasses.replace(scene, prompt=prompt, prompts=prompts)
+        self._scenes[-1] = scene
 
     def rewind(self, num_chunks: int) -> None:
         """Go back to when ``num_chunks`` chunks had been played; 0 is the start.
@@ -101,14 +128,13 @@ class Session:
         self._playing()
         if not 0 <= num_chunks <= self.num_chunks:
             raise InputError(f"cannot rewind to {num_chunks} chunks, {self.num_chunks} have been played")
-        del self._states[num_chunks + 1 :], self._actions[num_chunks:]
+        del self._states[num_chunks + 1 :], self._scenes[num_chunks + 1 :], self._actions[num_chunks:]
 
     def fork(self) -> Self:
         """A second session that stands where this one does; each goes its own way from here."""
         twin = type(self)(self.pipe)
         twin._data = self._playing()
-        twin._prompts = self._prompts
-        twin._states, twin._actions = list(self._states), list(self._actions)
+        twin._states, twin._scenes, twin._actions = list(self._states), list(self._scenes), list(self._actions)
         return twin
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -121,8 +147,20 @@ class Session:
 
     @property
     def settings(self) -> PlaySettings:
-        """Seed, steps, guidance and smoothing of this play."""
-        return self._playing().settings
+        """Seed, steps, guidance and smoothing of the next chunk."""
+        self._playing()
+        return self._scenes[-1].settings
+
+    @property
+    def prompt(self) -> str:
+        """The prompt of the next chunk."""
+        self._playing()
+        return self._scenes[-1].prompt
+
+    @property
+    def negative_prompt(self) -> str:
+        """What guidance leads away from."""
+        return self._playing().negative_prompt
 
     @property
     def start(self) -> NDArray[np.uint8]:
@@ -171,7 +209,14 @@ class Session:
             OSError: the file cannot be written.
         """
         clips = [self.latents(index) for index in range(self.num_chunks)] if latents else None
-        write_session(Path(path), self._playing(), self._actions, clips, dict(notes or {}))
+        first, changes = self._scenes[0], []
+        for index in range(1, self.num_chunks + 1):
+            if (scene := self._scenes[index]) is not self._scenes[index - 1]:
+                changes.append(Change(chunk=index, seed=scene.settings.seed, prompt=scene.prompt))
+        data = dataclasses.replace(
+            self._playing(), settings=first.settings, prompt=first.prompt, changes=tuple(changes)
+        )
+        write_session(Path(path), data, self._actions, clips, dict(notes or {}))
 
     @classmethod
     def load(cls, path: str | Path, pipe: GameCraftPipeline) -> tuple[Self, dict[str, Any]]:
@@ -182,6 +227,19 @@ class Session:
         Raises:
             InputError: the file is missing, damaged, not a session, or of a model with other sizes.
         """
+        loading = cls.load_by_chunk(path, pipe)
+        while True:
+            try:
+                next(loading)
+            except StopIteration as end:
+                loaded: tuple[Self, dict[str, Any]] = end.value
+                return loaded
+
+    @classmethod
+    def load_by_chunk(
+        cls, path: str | Path, pipe: GameCraftPipeline
+    ) -> Generator[tuple[int, int], None, tuple[Self, dict[str, Any]]]:
+        """``load`` for callers that show progress or share the pipeline: yields (chunks there, chunks of the file)."""
         data, actions, latents, notes = read_session(Path(path))
         session = cls(pipe)
         config = pipe.config
@@ -198,23 +256,33 @@ class Session:
         shape = (len(actions), clip.shape[1], pipe.num_chunk_latents, *clip.shape[3:])
         if latents is not None and latents.shape != shape:
             raise InputError(f"{path} holds latents {list(latents.shape)}, expected {list(shape)} for this model")
-        for index, chunk in enumerate(actions):
+        changes = {change.chunk: change for change in data.changes}
+        for index, chunk in enumerate(actions, start=1):
             if latents is None:
                 session.step(chunk)
             else:
-                session._resume(chunk, latents[index : index + 1].to(clip.device))
+                session._resume(chunk, latents[index - 1 : index].to(clip.device))
+            if change := changes.get(index):
+                session.change(prompt=change.prompt, seed=change.seed)
+            if latents is None:
+                yield index, len(actions)
         return session, notes
 
     def _begin(self, data: SessionData) -> None:
         state = self.pipe.start_state(data.start)
-        self._prompts = self.pipe.encode_prompts(data.prompt, data.negative_prompt, guided=data.settings.guided)
+        prompts = self.pipe.encode_prompts(data.prompt, data.negative_prompt, guided=data.settings.guided)
         self._data = data
         self._states: list[PlayState] = [state]
+        self._scenes = [_Scene(settings=data.settings, prompt=data.prompt, prompts=prompts)]
         self._actions: list[tuple[Action, ...]] = []
 
     def _resume(self, actions: tuple[Action, ...], latents: Tensor) -> None:
-        data = self._playing()
-        self._states.append(self.pipe.next_state(self._states[-1], actions, latents, data.settings))
+        state = self.pipe.next_state(self._states[-1], actions, latents, self._scenes[-1].settings)
+        self._add(actions, state)
+
+    def _add(self, actions: tuple[Action, ...], state: PlayState) -> None:
+        self._states.append(state)
+        self._scenes.append(self._scenes[-1])
         self._actions.append(actions)
 
     def _playing(self) -> SessionData:
