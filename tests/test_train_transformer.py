@@ -14,7 +14,7 @@ from gamecraft.models.text import PromptSettings
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.training.chunk_batches import ChunkSampler, Dropping
-from gamecraft.training.history_sampling import HistoryMix
+from gamecraft.training.history_sampling import HistoryMix, OwnHistory
 from gamecraft.training.latents import LatentDataset, encode_dataset
 from gamecraft.training.optimizers import Schedule
 from gamecraft.training.run import RunFolder, StopSignal
@@ -73,6 +73,7 @@ def config(data: Path, model_folder: Path, tmp_path: Path) -> TransformerTrainin
         batch_size=2,
         schedule=Schedule(warmup_steps=1, cooldown_steps=2),
         history_mix=EVEN_MIX,
+        own_history=OwnHistory(share=0.5, steps=1),
         compile=False,
         log_every=2,
         evaluation=EvaluationSettings(sigmas=(0.5,), samples=2, sheet_rows=2, steps=2),
@@ -138,6 +139,22 @@ def test_a_run_learns_and_leaves_model_log_and_samples(config: TransformerTraini
     assert measured["held_out"].keys() == {"loss", "clip@0.5", "image@0.5"}
     assert all(row.keys() == {"psnr", "psnr_freeze", "psnr_code", "psnr_latent"} for row in measured["samples"])
     assert (folder / "sheets" / "000040.png").stat().st_size > 0
+
+
+def test_a_model_continues_what_it_made_itself(config: TransformerTraining, data: Path) -> None:
+    given = replace(config, history_mix=HistoryMix(clip=1.0, clips=0.0, image=0.0), max_steps=1)
+    weights = [
+        train_transformer(replace(given, run=f"{config.run}-{share}", own_history=OwnHistory(share=share))).state_dict()
+        for share in (0.0, 1.0)
+    ]
+    assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    own = ChunkSampler(
+        LatentDataset(data, "tiny"), batch_size=3, seed=0, mix=given.history_mix, history_noise=0.0,
+        dropping=Dropping(), own_history=OwnHistory(share=1.0),
+    )  # fmt: skip
+    batch = own.draw(0, own.generator(0))
+    assert batch.own_history
+    assert batch.history_frames == (9, 9)
 
 
 def test_accumulated_batches_are_different_batches(config: TransformerTraining) -> None:

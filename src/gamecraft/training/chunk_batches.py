@@ -1,7 +1,7 @@
 """Batches for training the transformer, each a pure function of (seed, number), so that a run resumes exactly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from gamecraft.history import History
 from gamecraft.training.history_sampling import (
     HistoryKind,
     HistoryMix,
+    OwnHistory,
     corrupt,
     first_chunk,
     history_clips,
@@ -39,12 +40,14 @@ class ChunkBatch:
     """B chunks with what precedes them.
 
     latents: clean [B, C, t, h, w]. history: clean or corrupted. poses: [B, F, 4, 4] camera-to-world of the chunks.
+    own_history: the model is to make the history's last clip anew, from those before it.
     """
 
     latents: Tensor
     history: History
     poses: npt.NDArray[np.float64]
     captions: tuple[str, ...]
+    own_history: bool = False
 
     def relative_poses(self) -> Tensor:
         """Poses of all history frames and then the chunk's, seen from the last history frame: [B, frames, 4, 4]."""
@@ -91,6 +94,7 @@ class ChunkSampler:
         mix: HistoryMix,
         history_noise: float,
         dropping: Dropping,
+        own_history: OwnHistory | None = None,
     ) -> None:
         self._dataset = dataset
         self._batch_size = batch_size
@@ -98,6 +102,7 @@ class ChunkSampler:
         self._mix = mix
         self._history_noise = history_noise
         self._dropping = dropping
+        self._own_share = own_history.share if own_history else 0.0
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def generator(self, number: int) -> torch.Generator:
@@ -108,6 +113,12 @@ class ChunkSampler:
     def draw(self, number: int, generator: torch.Generator) -> ChunkBatch:
         """Batch `number`, with `generator` as from the method of that name; its history is corrupted."""
         kind = sample_kind(self._mix, generator)
+        own = (
+            kind is HistoryKind.CLIP
+            and self._own_share > 0
+            and float(torch.rand(1, generator=generator)) < self._own_share
+        )
+        kind = HistoryKind.CLIPS if own else kind
         low, high = first_chunk(kind), self._dataset.chunks_per_clip
         places = torch.randint(low, high, (self._batch_size,), generator=generator).tolist()
         chunks = [
@@ -127,7 +138,7 @@ class ChunkSampler:
             clips=tuple(corrupt(clip, self._history_noise, generator) for clip in batch.history.clips),
             poses=batch.history.poses,
         )
-        return ChunkBatch(latents=batch.latents, history=history, poses=batch.poses, captions=batch.captions)
+        return replace(batch, history=history, own_history=own)
 
     def _recordings(self, number: int) -> list[int]:
         count = len(self._dataset)

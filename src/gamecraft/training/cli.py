@@ -27,9 +27,6 @@ TASKS = {
         "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
     ),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
-    "motion_estimator": Task(
-        "gamecraft.training.motion_estimator", "MotionEstimatorTraining", "train_motion_estimator"
-    ),
 }
 
 

@@ -12,7 +12,16 @@ from torch import Tensor
 
 from gamecraft.errors import InputError
 
-__all__ = ["STRIDES_PER_CHUNK", "HistoryKind", "HistoryMix", "corrupt", "first_chunk", "history_clips", "sample_kind"]
+__all__ = [
+    "STRIDES_PER_CHUNK",
+    "HistoryKind",
+    "HistoryMix",
+    "OwnHistory",
+    "corrupt",
+    "first_chunk",
+    "history_clips",
+    "sample_kind",
+]
 
 STRIDES_PER_CHUNK = 3
 """Chunks of the latent cache start every third of a chunk: chunk j continues chunk j - 3."""
@@ -40,6 +49,24 @@ class HistoryMix:
         shares = (self.clip, self.clips, self.image)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise InputError(f"the shares of a history mix must be at least 0 and sum to 1, received {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnHistory:
+    """Histories that the model itself made, as in a rollout: what it will continue is then what it has learned from.
+
+    Training on one's own rollouts is the remedy of self-forcing (arXiv 2506.08009) against drift; here the target
+    stays the true next chunk, so that the model learns to lead a rollout back to the truth.
+    """
+
+    share: float = 0.0
+    """Share of the batches with a history of one clip whose clip the model makes, from the clip before it."""
+    steps: int = 2
+    """Denoising steps for that clip."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1 or self.steps < 1:
+            raise InputError(f"own_history needs a share in 0 to 1 and at least one step, received {self}")
 
 
 def sample_kind(mix: HistoryMix, generator: torch.Generator) -> HistoryKind:

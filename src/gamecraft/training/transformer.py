@@ -6,19 +6,21 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from diffusers import FlowMatchEulerDiscreteScheduler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gamecraft.errors import InputError
-from gamecraft.models.text import PromptSettings
+from gamecraft.history import History
+from gamecraft.models.text import PromptEmbeds, PromptSettings
 from gamecraft.models.transformer import GameCraftTransformer3DModel
-from gamecraft.training.chunk_batches import ChunkSampler, Dropping
-from gamecraft.training.history_sampling import HistoryMix
+from gamecraft.training.chunk_batches import ChunkBatch, ChunkSampler, Dropping
+from gamecraft.training.history_sampling import HistoryMix, OwnHistory
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.objectives import sample_sigmas
 from gamecraft.training.optimizers import MuonAdamW, Schedule, learning_rate_factor, split_parameters
@@ -88,6 +90,7 @@ class TransformerTraining:
     history_mix: HistoryMix = field(default_factory=HistoryMix)
     history_noise: float = 0.15
     """Largest standard deviation of the noise on history latents."""
+    own_history: OwnHistory = field(default_factory=OwnHistory)
     dropping: Dropping = field(default_factory=Dropping)
     precision: Literal["no", "bf16"] = "bf16"
     compile: bool = True
@@ -140,6 +143,7 @@ class _Trainer:
             mix=config.history_mix,
             history_noise=config.history_noise,
             dropping=config.dropping,
+            own_history=config.own_history,
         )
         self.transformer = _build_transformer(config, dataset, self.text).to(device)
         clips = dataset.clips
@@ -153,6 +157,7 @@ class _Trainer:
             adam_rate=config.adamw_lr,
             weight_decay=config.weight_decay,
         )
+        self.scheduler = FlowMatchEulerDiscreteScheduler(shift=config.shift)
         self.ema = Ema(self.transformer, config.ema_decay)
         self.held_out = HeldOut(
             TransformerObjective(self.transformer, compiled=False, **lens).to(device),
@@ -233,11 +238,30 @@ class _Trainer:
         batch = self.sampler.draw(number, generator)
         noise = torch.randn(batch.latents.shape, generator=generator)
         sigmas = sample_sigmas(self.config.batch_size, self.config.shift, generator)
-        conditions = Conditions.of(batch, self.text(batch.captions))
+        text = self.text(batch.captions)
+        if batch.own_history:
+            batch = self._with_own_history(batch, text, generator)
+        conditions = Conditions.of(batch, text)
         with accelerator.accumulate(self.objective):
             loss = self.objective(batch, noise, sigmas, conditions).mean()
             accelerator.backward(loss)
         return float(loss.detach())
+
+    def _with_own_history(self, batch: ChunkBatch, text: PromptEmbeds, generator: torch.Generator) -> ChunkBatch:
+        """The batch with a history of one clip, made by the model from the clips before it."""
+        *earlier, clip = batch.history.clips
+        *before, poses = batch.history.poses
+        history = History(clips=tuple(earlier), poses=tuple(before))
+        last = replace(batch, latents=clip, history=history, poses=poses)
+        made = self.accelerator.unwrap_model(self.objective).sample(
+            last,
+            torch.randn(clip.shape, generator=generator),
+            Conditions.of(last, text),
+            self.scheduler,
+            steps=self.config.own_history.steps,
+            autocast=torch.bfloat16 if self.config.precision == "bf16" else None,
+        )
+        return replace(batch, history=History(clips=(made,), poses=(poses,)), own_history=False)
 
     def _log(self, *, gradient_norm: float, factor: float) -> None:
         samples = len(self._losses) * self.config.batch_size * self.config.accumulation

@@ -12,10 +12,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 from torch import Tensor
 
-from gamecraft.denoising import Conditioning, denoise
 from gamecraft.errors import CheckpointError
 from gamecraft.files import write_atomically
-from gamecraft.history import History
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pictures import to_frames
 from gamecraft.training.chunk_batches import ChunkBatch, collate
@@ -115,22 +113,14 @@ class HeldOut:
 
     def _sample(self, batch: ChunkBatch) -> Tensor:
         """Chunks [B, C, t, h, w] on the CPU after the history of `batch`, with its actions and captions."""
-        objective, device = self._objective, self._objective.directions.device
-        transformer = objective.transformer
-        text = self._text(batch.captions)
-        noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
-        poses = Conditions.of(batch, text).poses.to(device)
-        with torch.autocast(device.type, self._autocast, enabled=self._autocast is not None):
-            camera = objective.encode_camera(poses, batch.history_frames, batch.history.num_latents)
-        return denoise(
-            transformer,
+        return self._objective.sample(
+            batch,
+            torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)),
+            Conditions.of(batch, self._text(batch.captions)),
             self._scheduler,
-            noise.to(device),
-            History(clips=tuple(clip.to(device) for clip in batch.history.clips), poses=batch.history.poses),
-            [("cond", Conditioning.of([text], *camera))],
-            num_inference_steps=self._settings.steps,
+            steps=self._settings.steps,
             autocast=self._autocast,
-        ).cpu()
+        )
 
     def _decode(self, latents: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         vae: Any = self._autoencoder

@@ -1,11 +1,15 @@
 """The transformer with its flow-matching loss as one module, which is what is compiled and run on many processes."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from gamecraft.history import model_input
+from gamecraft.denoising import Conditioning, denoise
+from gamecraft.history import History, model_input
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
@@ -60,6 +64,7 @@ class TransformerObjective(nn.Module):
         self.transformer = transformer
         self.register_buffer("directions", pixel_directions(intrinsics, height, width), persistent=False)
         self._run = torch.compile(self._loss, dynamic=False) if compiled else self._loss
+        self._compiled = compiled
 
     def forward(self, batch: ChunkBatch, noise: Tensor, sigmas: Tensor, conditions: Conditions) -> Tensor:
         """Loss per sample [B] at noise levels sigmas [B]; noise [B, C, t, h, w] is what the chunks are mixed with."""
@@ -78,6 +83,44 @@ class TransformerObjective(nn.Module):
             frames=batch.history_frames,
         )
         return loss
+
+    @cached_property
+    def _sampler(self) -> Any:
+        """The transformer as it is called for sampling; a property, so that it is no second submodule."""
+        return torch.compile(self.transformer, dynamic=False) if self._compiled else self.transformer
+
+    @torch.no_grad()
+    def sample(
+        self,
+        batch: ChunkBatch,
+        noise: Tensor,
+        conditions: Conditions,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        *,
+        steps: int,
+        autocast: torch.dtype | None,
+    ) -> Tensor:
+        """What the model makes of the chunks' histories, actions and captions: latents [B, C, t, h, w] on the CPU."""
+        device = self.directions.device
+        conditions = conditions.to(device)
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            actions, positions = self.encode_camera(conditions.poses, batch.history_frames, batch.history.num_latents)
+        conditioning = Conditioning(
+            embeds=conditions.text,
+            mask=conditions.mask,
+            pooled=conditions.pooled,
+            action_embeds=actions,
+            positions=positions,
+        )
+        return denoise(
+            self._sampler,
+            scheduler,
+            noise.to(device),
+            History(clips=tuple(clip.to(device) for clip in batch.history.clips), poses=batch.history.poses),
+            [("cond", conditioning)],
+            num_inference_steps=steps,
+            autocast=autocast,
+        ).cpu()
 
     def encode_camera(
         self, poses: Tensor, frames: tuple[int, ...], history_latents: int
