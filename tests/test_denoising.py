@@ -102,7 +102,7 @@ def test_sums_are_float32_whatever_the_network_computes_in(dtype: torch.dtype) -
         def _reset_stateful_cache(self) -> None:
             pass
 
-        def cache_context(self, name: str) -> Any:
+        def cache_context(self, name: str, **_: Any) -> Any:
             return torch.no_grad()
 
         def forward(self, inputs: Tensor, timestep: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
 
+from gamecraft.compatibility import Compatibility
 from gamecraft.denoising import Conditioning, StepCallback, denoise
 from gamecraft.errors import InputError
 from gamecraft.history import History
@@ -20,7 +21,7 @@ from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pictures import to_video
-from gamecraft.rays import plucker_rays
+from gamecraft.rays import pixel_directions, rays_along
 from gamecraft.trajectory import CameraState, relative_to
 
 __all__ = ["ChunkPipeline", "Prompts"]
@@ -50,6 +51,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     Attributes:
         autocast_dtype: type in which transformer and VAE compute; that of their weights if None.
+        compatibility: defects of the published code to reproduce; none by default.
     """
 
     model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->transformer->vae"
@@ -99,6 +101,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             prompt_settings=asdict(PromptSettings(**(prompt_settings or {}))),
         )
         self.autocast_dtype: torch.dtype | None = None
+        self.compatibility = Compatibility()
         for flag in ("use_framewise_encoding", "use_framewise_decoding"):
             if hasattr(vae, flag):  # diffusers' default of 12-frame pieces changes the result grossly
                 setattr(vae, flag, False)
@@ -135,24 +138,27 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         """
         device = self._execution_device
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        last_pose = history.last_pose[..., None, :, :]
         batch, channels, _, height, width = history.clips[0].shape
-        shape = (batch, channels, self.num_chunk_latents, height, width)
-        noise = randn_tensor(shape, generator=generator, device=torch.device("cpu"), dtype=torch.float32)
+        noise = self._noise((batch, channels, self.num_chunk_latents, height, width), history, generator)
+        if self.compatibility.repeat_first_pose:
+            poses = np.concatenate([np.broadcast_to(last_pose, poses[..., :1, :, :].shape), poses[..., :-1, :, :]], -3)
         features, positions = self._encode_camera(history, poses)
-        branches = [("cond", Conditioning.of([prompts.positive], features, positions))]
+        padding = {"attend_to_padding": self.compatibility.attend_to_padding}
+        branches = [("cond", Conditioning.of([prompts.positive], features, positions, **padding))]
         if scale > 1.0:
             if prompts.negative is None:
                 raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
             # As published, the unconditional camera stands still (where the history ends).
-            still, looking = self._encode_camera(
-                history, np.broadcast_to(history.last_pose[..., None, :, :], poses.shape)
-            )
+            still, looking = self._encode_camera(history, np.broadcast_to(last_pose, poses.shape))
             if self.config.batch_guidance:
                 texts = [prompts.negative, prompts.positive]
                 both = None if positions is None or looking is None else torch.cat([looking, positions])
-                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features]), both))]
+                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features]), both, **padding))]
             else:
-                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still, looking)))
+                branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still, looking, **padding)))
+        if self.compatibility.shared_step_cache:
+            branches = [("shared", branch) for _, branch in branches]
         return denoise(
             self.transformer,
             self.scheduler,
@@ -165,6 +171,17 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             on_step=on_step,
         )
 
+    def _noise(
+        self, shape: tuple[int, ...], history: History, generator: torch.Generator | list[torch.Generator]
+    ) -> Tensor:
+        """Noise for a chunk's latents, float32 on the CPU."""
+        cpu = torch.device("cpu")
+        if not self.compatibility.global_noise:
+            noise: Tensor = randn_tensor(shape, generator=generator, device=cpu, dtype=torch.float32)
+            return noise
+        whole = (*shape[:2], history.num_latents + shape[2], *shape[3:])
+        return torch.randn(whole, device=cpu)[:, :, history.num_latents :]
+
     def _encode_camera(self, history: History, poses: NDArray[np.float64]) -> tuple[Tensor, Tensor | None]:
         """Action features [B, tokens, hidden] of history and chunk, and the tokens' positions if rays give them.
 
@@ -173,11 +190,14 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch, _, _, rows, columns = history.clips[0].shape
         ratio = self.vae.spatial_compression_ratio
         reference = history.last_pose[..., None, :, :]
+        directions = pixel_directions(self.intrinsics, rows * ratio, columns * ratio, self._execution_device)
 
         def rays(track: NDArray[np.float64]) -> Tensor:
             relative = torch.from_numpy(relative_to(track, reference))
-            found = plucker_rays(relative, self.intrinsics, rows * ratio, columns * ratio)
-            return found.expand(batch, *found.shape[-4:]).to(self._execution_device)
+            found = rays_along(relative, directions)
+            if self.compatibility.bfloat16_rays:
+                found = found.bfloat16().float()
+            return found.expand(batch, *found.shape[-4:])
 
         features: Tensor
         if self.transformer.config.history_rays == "zero":
@@ -189,6 +209,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
 
     def encode_prompts(self, prompt: str, negative_prompt: str, *, guided: bool) -> Prompts:
         """Encode a prompt for all its chunks, and the negative one if it will be needed."""
+        if self.compatibility.drop_prompt_additions:
+            negative_prompt = ""
         return Prompts(
             positive=self._encode_prompt(prompt), negative=self._encode_prompt(negative_prompt) if guided else None
         )
@@ -196,7 +218,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def start_history(self, frames: NDArray[np.uint8], camera: CameraState) -> History:
         """Start frames uint8 [1 + k * ratio, H, W, 3] as a history, taken as if the camera stood still."""
-        latents = self.vae.encode(to_video(frames).to(self._execution_device, self.vae.dtype)).latent_dist.mode()
+        found = self.vae.encode(to_video(frames).to(self._execution_device, self.vae.dtype)).latent_dist
+        latents = found.sample() if self.compatibility.sample_start else found.mode()
         scaled = latents.float() * self.vae.config.scaling_factor
         return History(clips=(scaled,), poses=(np.tile(camera.pose(), (len(frames), 1, 1)),))
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class Conditioning:
         pooled: [B, P].
         action_embeds: [B, T*h*w/patch^2, hidden] from ``encode_actions``.
         positions: [B, T*h*w/patch^2, axes] from ``locate_tokens``, or None.
+        attend_to_padding: see ``gamecraft.compatibility.Compatibility``.
     """
 
     embeds: Tensor
@@ -36,15 +38,30 @@ class Conditioning:
     pooled: Tensor
     action_embeds: Tensor
     positions: Tensor | None = None
+    attend_to_padding: bool = False
 
     @classmethod
     def of(
-        cls, prompts: Sequence[PromptEmbeds], action_embeds: Tensor, positions: Tensor | None = None
+        cls,
+        prompts: Sequence[PromptEmbeds],
+        action_embeds: Tensor,
+        positions: Tensor | None = None,
+        *,
+        attend_to_padding: bool = False,
     ) -> "Conditioning":
         """Prompts one below the other, without the padding they share, and what `encode_actions` etc. gave for them."""
         embeds, mask, pooled = (torch.cat(parts) for parts in zip(*prompts, strict=True))
-        embeds, valid = trim_text(embeds, mask)
-        return cls(embeds=embeds, mask=valid, pooled=pooled, action_embeds=action_embeds, positions=positions)
+        valid: Tensor | None = mask
+        if not attend_to_padding:
+            embeds, valid = trim_text(embeds, mask)
+        return cls(
+            embeds=embeds,
+            mask=valid,
+            pooled=pooled,
+            action_embeds=action_embeds,
+            positions=positions,
+            attend_to_padding=attend_to_padding,
+        )
 
 
 def denoise(
@@ -76,11 +93,14 @@ def denoise(
     transformer._reset_stateful_cache()  # what a cache keeps is of the chunk before
     # The published schedule: from pure noise to the last step before zero, before the scheduler applies its shift.
     scheduler.set_timesteps(sigmas=np.linspace(1, 0, num_inference_steps + 1)[:-1], device=noise.device)
-    latents = noise.float()
+    latents, steps = noise.float(), num_inference_steps
     for step, timestep in enumerate(scheduler.timesteps):
         inputs = model_input(latents if autocast else latents.to(transformer.dtype), history)
         with nullcontext() if autocast is None else torch.autocast(noise.device.type, autocast):
-            velocities = [_velocity(transformer, inputs, timestep, name, branch) for name, branch in branches]
+            velocities = [
+                _velocity(transformer, inputs, timestep, branch, name=name, step_index=step, num_inference_steps=steps)
+                for name, branch in branches
+            ]
         velocity = torch.cat(velocities)[:, :, history.num_latents :].float()
         if len(velocity) > len(noise):
             unconditional, conditional = velocity.chunk(2)
@@ -92,10 +112,10 @@ def denoise(
 
 
 def _velocity(
-    transformer: GameCraftTransformer3DModel, inputs: Tensor, timestep: Tensor, context: str, branch: Conditioning
+    transformer: GameCraftTransformer3DModel, inputs: Tensor, timestep: Tensor, branch: Conditioning, **context: Any
 ) -> Tensor:
     batch = len(branch.embeds)
-    with transformer.cache_context(context):
+    with transformer.cache_context(**context):
         output = transformer(
             inputs.repeat(batch // len(inputs), 1, 1, 1, 1),
             timestep.expand(batch),
@@ -104,6 +124,7 @@ def _velocity(
             branch.pooled,
             action_embeds=branch.action_embeds,
             positions=branch.positions,
+            attend_to_padding=branch.attend_to_padding,
             return_dict=False,
         )
     velocity: Tensor = output[0]

@@ -19,6 +19,7 @@ from gamecraft.errors import InputError
 from gamecraft.history import History
 from gamecraft.packaging import PackagedPipeline
 from gamecraft.pictures import Picture, fit_picture, to_frames
+from gamecraft.published_pictures import published_fit, published_frames
 from gamecraft.rollout import Chunk, PlaySettings, PlayState, chunk_generator, in_chunks, walk
 from gamecraft.trajectory import CameraState
 
@@ -183,9 +184,9 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
             guidance_scale=settings.guidance_scale,
             on_step=on_step,
         )
-        frames = (
-            None if output_type == "latent" else _as_output(self.decode_latents(latents)[:, :, :shown], output_type)
-        )
+        frames = None
+        if output_type != "latent":
+            frames = self._as_output(self.decode_latents(latents)[:, :, :shown], output_type)
         chunk = Chunk(
             index=state.index,
             frames=frames,
@@ -242,12 +243,23 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
                     f"the video to start from has {len(frames)} frames, expected at least {self.config.chunk_frames}; "
                     "start from its last frame as an image"
                 )
-        return np.stack([fit_picture(frame, size[0], size[1]) for frame in frames])
+        fit = published_fit if self.compatibility.published_pictures else fit_picture
+        return np.stack([fit(frame, size[0], size[1]) for frame in frames])
 
     def start_state(self, frames: NDArray[np.uint8]) -> PlayState:
         """The state before the first chunk, after frames from ``start_frames``; the camera is level, at the origin."""
         camera = CameraState()
         return PlayState(history=self.start_history(frames, camera), camera=camera)
+
+    def to_frames(self, video: Tensor) -> NDArray[np.uint8]:
+        """What ``decode_latents`` gave for one play, as frames uint8 [F, H, W, 3]."""
+        return published_frames(video) if self.compatibility.published_pictures else to_frames(video)
+
+    def _as_output(self, video: Tensor, output_type: OutputType) -> Any:
+        if output_type == "pt":
+            return video[0].transpose(0, 1).add(1).div(2).clamp(0, 1)
+        frames = self.to_frames(video)
+        return [Image.fromarray(frame) for frame in frames] if output_type == "pil" else frames
 
 
 def _step_callback(
@@ -262,10 +274,3 @@ def _step_callback(
         return changed
 
     return on_step
-
-
-def _as_output(video: Tensor, output_type: OutputType) -> Any:
-    if output_type == "pt":
-        return video[0].transpose(0, 1).add(1).div(2).clamp(0, 1)
-    frames = to_frames(video)
-    return [Image.fromarray(frame) for frame in frames] if output_type == "pil" else frames

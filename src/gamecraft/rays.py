@@ -74,10 +74,11 @@ def rays_along(poses: Tensor, directions: Tensor) -> Tensor:
         directions: [..., F, 3, H, W] unit vectors, or anything that broadcasts to it, such as [3, H, W].
 
     Returns:
-        [..., F, 6, H, W] float32: moment, direction.
+        [..., F, 6, H, W] float32 on the device of the directions: moment, direction.
     """
     rotation, origin = poses[..., :3, :3], poses[..., :3, 3:]
     moment = torch.linalg.cross(origin.expand_as(rotation), rotation, dim=-2)
-    matrix = torch.cat([moment, rotation], dim=-2).float()[..., None, None]  # [..., F, 6, 3, 1, 1]
+    matrix = torch.cat([moment, rotation], dim=-2).float().to(directions.device)
+    matrix = matrix[..., None, None]  # [..., F, 6, 3, 1, 1]
     x, y, z = directions.float()[..., None, :, :, :].unbind(dim=-3)
     return (matrix[..., 0, :, :] * x).addcmul_(matrix[..., 1, :, :], y).addcmul_(matrix[..., 2, :, :], z)

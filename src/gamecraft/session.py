@@ -15,7 +15,7 @@ from gamecraft.chunk_pipeline import Prompts
 from gamecraft.denoising import StepCallback
 from gamecraft.errors import ActionError, InputError
 from gamecraft.gallery import gallery_picture
-from gamecraft.pictures import Picture, open_picture, to_frames
+from gamecraft.pictures import Picture, open_picture
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.rollout import Chunk, PlaySettings, PlayState
 from gamecraft.session_file import Change, SessionData, read_session, write_session
@@ -194,7 +194,7 @@ class Session:
 
     def frames(self, index: int) -> NDArray[np.uint8]:
         """Frames uint8 [F, H, W, 3] of a chunk that has been played, decoded again; the same as ``step`` gave."""
-        return to_frames(self.pipe.decode_latents(self.latents(index)))
+        return self.pipe.to_frames(self.pipe.decode_latents(self.latents(index)))
 
     # --- files -------------------------------------------------------------------------------------------------------
 

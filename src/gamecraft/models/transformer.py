@@ -232,6 +232,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         *,
         action_embeds: Tensor,
         positions: Tensor | None = None,
+        attend_to_padding: bool = False,
         guidance: Tensor | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         return_dict: bool = True,
@@ -248,6 +249,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             pooled_projections: [B, pooled_projection_dim].
             action_embeds: [B, T*h*w/patch^2, hidden] from `encode_actions`.
             positions: [B, T*h*w/patch^2, axes] from `locate_tokens`.
+            attend_to_padding: let image tokens see the padding of the text, as published with SageAttention.
             guidance: [B], guidance scale * 1000, only with guidance_embeds.
             attention_kwargs: {"scale": LoRA scale}.
 
@@ -255,7 +257,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             sample [B, C, T, h, w].
         """
         _, _, frames, height, width = hidden_states.shape
-        if encoder_attention_mask is not None and not torch.compiler.is_compiling():
+        if encoder_attention_mask is not None and not (attend_to_padding or torch.compiler.is_compiling()):
             encoder_hidden_states, encoder_attention_mask = trim_text(encoder_hidden_states, encoder_attention_mask)
 
         if (positions is None) == bool(self.config.rope_depths):
@@ -275,7 +277,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         text = self.context_embedder(encoder_hidden_states, timestep, encoder_attention_mask)
 
         mask = None
-        if encoder_attention_mask is not None:
+        if encoder_attention_mask is not None and not attend_to_padding:
             everywhere = encoder_attention_mask.new_ones(image.shape[:2], dtype=torch.bool)
             mask = torch.cat([everywhere, encoder_attention_mask.bool()], dim=1)[:, None, None]  # [B, 1, 1, keys]
         checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
