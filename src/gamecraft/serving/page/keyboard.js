@@ -28,7 +28,7 @@ export function listenToKeyboard(input, commands, isActive) {
       tell();
       return;
     }
-    const command = commands[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const command = commands[commandName(event)];
     if (!command || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Enter" && event.target.closest?.("button, [role=radio]")) return;
     event.preventDefault();
@@ -44,6 +44,11 @@ export function listenToKeyboard(input, commands, isActive) {
   window.addEventListener("blur", release);
   document.addEventListener("visibilitychange", () => document.hidden && release());
   document.addEventListener("focusin", (event) => isTyping(event) && release());
+}
+
+function commandName({ key, shiftKey }) {
+  if (!/^[a-z]$/i.test(key)) return key; // signs may need Shift, depending on the layout
+  return (shiftKey ? "Shift+" : "") + key.toLowerCase();
 }
 
 /** What is printed on the key at a place, where the browser knows the layout: "Z" for KeyW in France. */

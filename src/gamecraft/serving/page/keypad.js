@@ -8,7 +8,7 @@ const MOVE = [[null], ["w", "KeyW", "Forward"], [null], ["a", "KeyA", "Left"], [
 const LOOK = [[null], ["up", "▲", "Look up"], [null], ["left", "◀", "Turn left"], ["down", "▼", "Look down"],
   ["right", "▶", "Turn right"], ["ctrl", "Ctrl or C", "Sink"]];
 
-/** Fill the two groups with keys that follow `input`. */
+/** Fill the two groups with keys that follow `input`; returns a function that lights other keys, for a replay. */
 export function showKeys(moveGroup, lookGroup, input) {
   const shown = new Map();
   const add = (group, [key, face, name]) => {
@@ -30,13 +30,14 @@ export function showKeys(moveGroup, lookGroup, input) {
   for (const key of MOVE) add(moveGroup, key);
   for (const key of LOOK) add(lookGroup, key);
 
-  input.addEventListener("change", () => {
-    const held = new Set(input.keys);
+  const light = (keys) => {
     for (const [key, button] of shown) {
-      button.classList.toggle("down", held.has(key));
-      button.setAttribute("aria-pressed", held.has(key));
+      button.classList.toggle("down", keys.includes(key));
+      button.setAttribute("aria-pressed", keys.includes(key));
     }
-  });
+  };
+  input.addEventListener("change", () => light(input.keys));
+  return light;
 }
 
 function holdable(button, tell) {

@@ -1,0 +1,61 @@
+// Pictures on the screen, in order, and none from before a jump.
+
+import { STILL } from "./frames.js";
+
+/** Draws frames into the world's canvas and its glow. Dispatches "shown" with the frame as `detail`. */
+export class Player extends EventTarget {
+  #canvas;
+  #glow;
+  #isCurrent;
+  #order = Promise.resolve();
+  #times = [];
+
+  /**
+   * @param canvas takes each picture pixel by pixel; style scales it to the window.
+   * @param glow a tiny canvas behind it, blown up to fill what the picture leaves of the window.
+   * @param isCurrent generation -> whether its pictures may still be shown.
+   */
+  constructor(canvas, glow, isCurrent) {
+    super();
+    this.#canvas = canvas.getContext("2d");
+    this.#glow = glow.getContext("2d");
+    this.#isCurrent = isCurrent;
+  }
+
+  /** Show a frame after those that came before it; decoding runs ahead. */
+  show(frame) {
+    const decoded = createImageBitmap(frame.picture).catch(() => null); // a broken picture is left out
+    this.#order = this.#order.then(async () => this.#draw(frame, await decoded));
+  }
+
+  /** Show a picture from elsewhere, as the start picture while the server prepares. */
+  preview(image) {
+    this.#paint(image, image.naturalWidth || image.width, image.naturalHeight || image.height);
+  }
+
+  /** Pictures per second over the last second or so; 0 if none came. */
+  get framesPerSecond() {
+    const now = performance.now();
+    this.#times = this.#times.filter((time) => now - time < 2000);
+    if (this.#times.length < 2 || now - this.#times.at(-1) > 1000) return 0; // slow is not the same as standing still
+    return ((this.#times.length - 1) * 1000) / (now - this.#times[0]);
+  }
+
+  #draw(frame, bitmap) {
+    if (!bitmap) return;
+    if (this.#isCurrent(frame.generation)) {
+      this.#paint(bitmap, bitmap.width, bitmap.height);
+      if (frame.flags & STILL) this.#times = [];
+      else this.#times.push(performance.now());
+      this.dispatchEvent(new CustomEvent("shown", { detail: frame }));
+    }
+    bitmap.close();
+  }
+
+  #paint(picture, width, height) {
+    const { canvas } = this.#canvas;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    this.#canvas.drawImage(picture, 0, 0, width, height);
+    this.#glow.drawImage(canvas, 0, 0, this.#glow.canvas.width, this.#glow.canvas.height);
+  }
+}
