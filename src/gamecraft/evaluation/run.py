@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gamecraft.errors import GameCraftError, InputError
-from gamecraft.evaluation.motion_estimator import DEFAULT_FOLDER, MotionEstimator
+from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import save_side_by_side, save_strip
 from gamecraft.evaluation.pipeline_model import model_identity, open_model
 from gamecraft.evaluation.scoring import make_rows, play_case
@@ -114,7 +114,7 @@ class _Player:
             "steps": settings.steps,
             "guidance": settings.guidance,
             "model": model_identity(settings.model),
-            "estimator": hashlib.sha256((DEFAULT_FOLDER / "model.safetensors").read_bytes()).hexdigest(),
+            "estimator": METHOD,
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(settings.output) / "cases" / name
@@ -136,7 +136,7 @@ class _Player:
             height=model.height,
             width=model.width,
         )
-        played = play_case(case, make_rows(self.suite.rows, model), self._estimator)
+        played = play_case(case, make_rows(self.suite.rows, model))
         if job in self._shown:
             first = next(iter(played.frames.values()))
             save_strip(self.path(job).with_suffix(".png"), case, first)
@@ -148,10 +148,6 @@ class _Player:
     @cached_property
     def _model(self) -> Any:
         return open_model(self.settings.model, steps=self.settings.steps, guidance=self.settings.guidance)
-
-    @cached_property
-    def _estimator(self) -> MotionEstimator:
-        return MotionEstimator.load()
 
 
 def _shown_jobs(suite: Suite, starts: int) -> list[Job]:

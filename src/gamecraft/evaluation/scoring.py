@@ -11,7 +11,7 @@ from gamecraft.evaluation.camera_motion import relative_motion
 from gamecraft.evaluation.following import follows
 from gamecraft.evaluation.metrics import psnr, sharpness, ssim
 from gamecraft.evaluation.models import Freeze, GroundTruth, Idle, Reconstruction, WorldModel
-from gamecraft.evaluation.motion_estimator import MotionEstimator
+from gamecraft.evaluation.motion_estimator import estimate_motion
 from gamecraft.evaluation.suites import Case
 
 __all__ = ["MAX_PSNR", "METRICS", "ROWS", "Played", "make_rows", "play_case"]
@@ -48,7 +48,7 @@ def make_rows(names: tuple[str, ...], model: WorldModel) -> dict[str, WorldModel
     return {name: rows[name] for name in names if name in rows}
 
 
-def play_case(case: Case, rows: Mapping[str, WorldModel], estimator: MotionEstimator) -> Played:
+def play_case(case: Case, rows: Mapping[str, WorldModel]) -> Played:
     """Play all chunks of ``case`` with every row.
 
     The scores: per chunk the true motion [5] (``commanded``), and per row and chunk the mean PSNR and SSIM of its
@@ -59,7 +59,7 @@ def play_case(case: Case, rows: Mapping[str, WorldModel], estimator: MotionEstim
     frames = {name: _play(case, row) for name, row in rows.items()}
     scores = {
         "commanded": commanded.tolist(),
-        "rows": {name: _score(case, shown, commanded, estimator) for name, shown in frames.items()},
+        "rows": {name: _score(case, shown, commanded) for name, shown in frames.items()},
     }
     return Played(scores=scores, frames=frames)
 
@@ -70,13 +70,12 @@ def _play(case: Case, row: WorldModel) -> npt.NDArray[np.uint8]:
     return np.stack([row.step([action] * per_chunk) for action in case.actions])
 
 
-def _score(
-    case: Case, shown: npt.NDArray[np.uint8], commanded: npt.NDArray[np.float64], estimator: MotionEstimator
-) -> list[dict[str, Any]]:
+def _score(case: Case, shown: npt.NDArray[np.uint8], commanded: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     scores = []
     last = case.start.frames[-1:]
+    pitch, eyes = case.start.state.pitch, -case.start.state.position[1]
     for action, asked, truth, chunk in zip(case.actions, commanded, case.frames, shown, strict=True):
-        seen = estimator.estimate(np.concatenate([last, chunk]))
+        seen = estimate_motion(np.concatenate([last, chunk]), pitch=pitch, eyes=eyes)
         scores.append(
             {
                 "psnr": float(np.minimum(psnr(truth, chunk), MAX_PSNR).mean()),
@@ -87,4 +86,5 @@ def _score(
             }
         )
         last = chunk[-1:]
+        pitch += float(seen[4])  # of what is shown, which need not be what was asked for
     return scores
