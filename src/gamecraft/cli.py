@@ -62,6 +62,15 @@ COMMANDS = {
             "gamecraft render --output data/heldout --worlds 60 --first-seed 1000000",
         ),
     ),
+    "record": Command(
+        "gamecraft.commands.record",
+        "make raw recordings: Doom, rendered worlds, your own",
+        (
+            "gamecraft record --doom freedoom1/e1m1 freedoom2/map01 --seconds 300 --output raw",
+            "gamecraft record --world 1 2 3 --seconds 60 --output raw",
+            "gamecraft record --import session.mkv --inputs session.csv --output raw",
+        ),
+    ),
     "sheet": Command(
         "gamecraft.commands.sheet",
         "a picture with clips of a dataset",

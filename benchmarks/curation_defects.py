@@ -1,0 +1,208 @@
+"""Does curation find what is wrong? Doom recordings with cuts and planted defects, their truth, and the score.
+
+    python benchmarks/curation_defects.py record --folder /tmp/defects --recordings 2 --seconds 120
+    python benchmarks/curation_defects.py score --folder /tmp/defects --curation /tmp/dataset/curation
+
+Between the two, `gamecraft curate /tmp/defects --output /tmp/dataset --set split.frames=48`. Each recording is a row of
+pieces of play in several maps; half of them are spoilt. The truth says what every piece is and where the cuts are.
+"""
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gamecraft.actions import Action
+from gamecraft.curation.raw import About, RawWriter, truth_path
+from gamecraft.curation.store import Store
+from gamecraft.worlds.doom import DoomWorld, doom_intrinsics
+from gamecraft.worlds.wanderer import Wanderer
+
+FPS, WIDTH, HEIGHT = 24, 512, 288
+MAPS = ("freedoom1/e1m1", "freedoom2/map01", "freedoom1/e2m2", "freedoom2/map07", "freedoom1/e3m3", "freedoom2/map11")
+MENU = ("NEW GAME", "LOAD GAME", "OPTIONS", "GRAPHICS AND SOUND", "CONTROLS", "QUIT TO DESKTOP")
+
+Frame = NDArray[np.uint8]
+
+
+def dark(frame: Frame, number: int) -> Frame:
+    """A room without light."""
+    return (frame * 0.15).astype(np.uint8)
+
+
+def overexposed(frame: Frame, number: int) -> Frame:
+    """A flash that does not end."""
+    return np.clip(frame.astype(np.int16) * 4 + 170, 0, 255).astype(np.uint8)
+
+
+def blurred(frame: Frame, number: int) -> Frame:
+    """Out of focus."""
+    return np.asarray(cv2.GaussianBlur(frame, (0, 0), 6), dtype=np.uint8)
+
+
+def letterboxed(frame: Frame, number: int) -> Frame:
+    """Bars of a cut scene, wide enough to reach into the window."""
+    out, bar = frame.copy(), round(0.18 * len(frame))
+    out[:bar] = out[-bar:] = 0
+    return out
+
+
+def menu(frame: Frame, number: int) -> Frame:
+    """A pause menu over the running game, with a cursor that moves."""
+    out = (frame * 0.3).astype(np.uint8)
+    for row, text in enumerate(MENU):
+        lit = (number // 12) % len(MENU) == row
+        place, colour = (150, 80 + 28 * row), (255, 220, 90) if lit else (210, 210, 210)
+        cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
+    return out
+
+
+SPOIL: dict[str, Callable[[Frame, int], Frame]] = {
+    "dark": dark, "overexposed": overexposed, "blurred": blurred, "letterbox": letterboxed, "text": menu,
+}  # fmt: skip
+KINDS = (*SPOIL, "hud", "static", "duplicate")
+
+
+class Play:
+    """A map being played."""
+
+    def __init__(self, place: str, seed: int, *, hud: bool = False) -> None:
+        self.world = DoomWorld(place, seed=seed, hud=hud, width=WIDTH, height=HEIGHT)
+        self.player, self.place = Wanderer(seed), place
+        self.world.reset()
+
+    def step(self) -> tuple[Frame, NDArray[np.float64], Action] | None:
+        """A frame with its pose and action; None where the map ends and starts again."""
+        action = self.player.next(blocked=self.world.blocked)
+        picture = self.world.step(action, use=self.world.blocked)
+        if self.world.ended:
+            self.world.reset()
+            return None
+        return picture, self.world.state.pose(), action
+
+
+def record(folder: Path, recordings: int, seconds: float, first: int = 0) -> None:
+    """Record, with the truth beside; recordings that are there are kept."""
+    for number in range(first, first + recordings):
+        name = f"defects{number:02d}"
+        if (folder / f"{name}.mp4").exists():
+            continue
+        rng = np.random.default_rng([number, 7])
+        maps = [MAPS[i] for i in rng.choice(len(MAPS), 3, replace=False)]
+        plays = [Play(place, 100 * number + i) for i, place in enumerate(maps)]
+        hud = Play(maps[0], 100 * number + 50, hud=True)
+        about = About(game="Freedoom", place=", ".join(maps), intrinsics=doom_intrinsics(WIDTH, HEIGHT))
+        with RawWriter(folder, name, about, fps=FPS) as writer:
+            record_pieces(writer, plays, hud, round(seconds * FPS), rng)
+        for play in (*plays, hud):
+            play.world.close()
+        print(folder / f"{name}.mp4")
+
+
+def record_pieces(writer: RawWriter, plays: list[Play], hud: Play, frames: int, rng: np.random.Generator) -> None:
+    """Pieces of 5 to 10 seconds until there are enough frames; every second one is spoilt, each kind in turn."""
+    kinds: list[str] = []
+    good: list[list[Any]] = []
+    recorded = 0
+    for piece in count():
+        if recorded >= frames:
+            return
+        if not kinds:
+            kinds = [str(kind) for kind in rng.permutation(KINDS)]
+        kind = "good" if piece % 2 == 0 else kinds.pop()
+        length = int(rng.integers(5 * FPS, 10 * FPS))
+        # Pieces that follow each other come from different maps, so that there is a cut between them.
+        play = hud if kind == "hud" else plays[piece % len(plays)]
+        if kind == "duplicate":
+            # The piece just before would continue without a cut.
+            shots = good[int(rng.integers(max(1, len(good) - 1)))]
+        else:
+            shots = [shot for shot in (play.step() for _ in range(length)) if shot is not None]
+        if kind == "static":
+            shots = [shots[0]] * length
+        if kind == "good":
+            good.append(shots)
+        writer.event(kind, frames=len(shots), place=play.place)
+        for number, (frame, pose, action) in enumerate(shots):
+            writer.add(SPOIL[kind](frame, number) if kind in SPOIL else frame, pose, action)
+        recorded += len(shots)
+
+
+def score(folder: Path, curation: Path) -> dict[str, Any]:
+    """Recall and precision of cuts and of every reason, over all recordings of the folder."""
+    store = Store(curation)
+    cuts: Counter[str] = Counter()
+    verdicts: dict[str, Counter[str]] = defaultdict(Counter)
+    duplicates = (store.read("duplicates", "all") or {}).get("clips", {})
+    for video in sorted(folder.glob("defects*.mp4")):
+        events = json.loads(truth_path(video, "events").read_text())
+        name = next(path.stem for path in (curation / "scenes").glob(f"{video.stem}-*.json"))
+        found, true = (store.read("scenes", name) or {})["cuts"], [event["first"] for event in events[1:]]
+        hits = [cut for cut in true if any(abs(cut - other) <= 2 for other in found)]
+        cuts += Counter(true=len(true), found=len(found), hits=len(hits))
+        print(f"{video.stem}: missed cuts {sorted(set(true) - set(hits))}, "
+              f"false cuts {[c for c in found if not any(abs(c - t) <= 2 for t in true)]}")  # fmt: skip
+        clips = store.read("split", name) or {}
+        frames = json.loads((curation / "settings.json").read_text())["split"]["frames"]
+        for first, verdict in zip(clips["clips"], (store.read("picture", name) or {})["clips"], strict=True):
+            kind = kind_of(events, first, frames)
+            verdicts[kind][reason(store, duplicates, f"{name}/{first:08d}", verdict)] += 1
+    return {"cuts": dict(cuts), "verdicts": {kind: dict(counts) for kind, counts in verdicts.items()}}
+
+
+def kind_of(events: list[dict[str, Any]], first: int, frames: int) -> str:
+    """The kind of the piece that a clip lies in, or ``mixed``."""
+    kinds = {event["kind"] for event in events if first <= event["last"] and first + frames > event["first"]}
+    return kinds.pop() if len(kinds) == 1 else "mixed"
+
+
+def reason(store: Store, duplicates: dict[str, Any], name: str, picture: dict[str, Any]) -> str:
+    """Why a clip was rejected, or ``kept``."""
+    results = [picture, *(store.read(stage, name) or {} for stage in ("borders", "text"))]
+    for result in (*results, {"rejected": duplicates.get(name)}):
+        if result.get("rejected"):
+            return str(result["rejected"][0])
+    return "kept"
+
+
+def print_score(result: dict[str, Any]) -> None:
+    """As a table."""
+    cuts = result["cuts"]
+    print(f"cuts: {cuts['true']} planted, recall {cuts['hits'] / cuts['true']:.3f}, "
+          f"precision {cuts['hits'] / max(1, cuts['found']):.3f}")  # fmt: skip
+    verdicts = result["verdicts"]
+    rejected = Counter[str]()
+    for counts in verdicts.values():
+        rejected += Counter(counts)
+    for kind, counts in sorted(verdicts.items()):
+        clips, right = sum(counts.values()), counts.get("kept" if kind == "good" else kind, 0)
+        named = rejected["kept" if kind == "good" else kind]
+        print(f"{kind:12s} {clips:4d} clips, recall {right / clips:.3f}, "
+              f"precision {right / named if named else float('nan'):.3f}  {dict(counts)}")  # fmt: skip
+
+
+def main() -> None:
+    """Record or score."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("record", "score"))
+    parser.add_argument("--folder", type=Path, required=True, help="the recordings")
+    parser.add_argument("--curation", type=Path, help="the folder `curation` of the finished dataset")
+    parser.add_argument("--recordings", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="number of the first recording")
+    parser.add_argument("--seconds", type=float, default=120, help="of each recording")
+    args = parser.parse_args()
+    if args.task == "record":
+        record(args.folder, args.recordings, args.seconds, args.first)
+    else:
+        print_score(score(args.folder, args.curation))
+
+
+if __name__ == "__main__":
+    main()

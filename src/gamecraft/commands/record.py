@@ -1,0 +1,56 @@
+"""Make raw recordings for `gamecraft curate`: random play with its true camera, or recordings that you bring."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+_SIZES = {"seconds": float, "fps": int, "width": int, "height": int, "seed": int}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `record` command to argparse's subparsers."""
+    parser = subparsers.add_parser(
+        "record", help="make raw recordings: Doom, rendered worlds, your own", description=__doc__
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--doom", nargs="+", metavar="MAP", help="Freedoom maps, such as freedoom1/e1m1")
+    source.add_argument("--world", nargs="+", type=int, metavar="SEED", help="seeds of low-poly worlds")
+    source.add_argument("--import", dest="videos", nargs="+", metavar="VIDEO", help="videos of your own, copied")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the recordings go")
+    parser.add_argument("--theme", help="theme of the worlds; each seed's own by default")
+    parser.add_argument("--hud", action="store_true", help="Doom with status bar and weapon")
+    parser.add_argument("--inputs", metavar="CSV", help="the input log of the one imported video")
+    defaults = {"seconds": 60.0, "fps": 24, "width": 640, "height": 360, "seed": 0}
+    for name, kind in _SIZES.items():
+        parser.add_argument(f"--{name}", type=kind, default=defaults[name], metavar="N", help="default: %(default)s")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record or import with a progress bar; returns the exit code."""
+    from gamecraft.commands.progress import frame_progress
+    from gamecraft.curation.record import RecordSettings, import_recording, record_doom, record_world
+    from gamecraft.errors import InputError
+
+    folder = Path(args.output)
+    if args.inputs and (args.videos is None or len(args.videos) != 1):
+        raise InputError("--inputs belongs to exactly one --import VIDEO")
+    if args.videos:
+        for video in args.videos:
+            print(import_recording(folder, Path(video), Path(args.inputs) if args.inputs else None))
+        return 0
+    settings = RecordSettings(**{name: getattr(args, name) for name in _SIZES}, hud=args.hud)
+    sources = args.doom or args.world
+    with frame_progress(settings.frames * len(sources)) as update:
+        for number, source in enumerate(sources):
+
+            def on_frame(done: int, before: int = number * settings.frames) -> None:
+                update(before + done)
+
+            if args.doom:
+                print(record_doom(folder, source, settings, on_frame))
+            else:
+                print(record_world(folder, source, args.theme, settings, on_frame))
+    return 0

@@ -1,0 +1,1 @@
+"""Raw recordings become training clips: measured, split, filtered, annotated, balanced, written."""
