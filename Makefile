@@ -1,15 +1,18 @@
-# The two commands: `make demo` and `make test`. Both set up everything they need in .venv first.
+# The commands: `make demo`, `make play` and `make test`. All set up everything they need in .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo play test check format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed  ## generate a video with the embedded model: outputs/demo.mp4
 	$(BIN)/gamecraft generate --image village --actions "w 1.5s, w+d 1s, right 1s, w 1.5s, a 1s, left 1s" \
 		--seed 7 --output outputs/demo.mp4
 	@echo "Watch outputs/demo.mp4; outputs/demo.png shows frames with the keys pressed."
+
+play: $(VENV)/.installed  ## play in the browser
+	$(BIN)/gamecraft play
 
 test: $(VENV)/.tested-with  ## all tests, on tiny CPU configurations
 	$(BIN)/pytest

@@ -29,6 +29,15 @@ class Command:
 
 
 COMMANDS = {
+    "play": Command(
+        "gamecraft.commands.play",
+        "play in the browser",
+        (
+            "gamecraft play",
+            "gamecraft play --model models/gamecraft --device cuda --no-browser",
+            "gamecraft play --host 0.0.0.0 --players 8",
+        ),
+    ),
     "generate": Command(
         "gamecraft.commands.generate",
         "a picture, a prompt and actions become a video",

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ Picture = Image.Image | NDArray[np.uint8]
 """A PIL image, or uint8 [H, W, 3]."""
 
 
-def open_picture(path: str | Path) -> Image.Image:
+def open_picture(path: str | Path | IO[bytes], *, formats: tuple[str, ...] | None = None) -> Image.Image:
     """The RGB image of a file, turned as its camera says; transparent parts become white.
+
+    Args:
+        formats: names of the formats that are accepted, all that PIL can read if None.
 
     Raises:
         InputError: there is no such file, or it is no image, is damaged or far too large.
@@ -29,14 +32,14 @@ def open_picture(path: str | Path) -> Image.Image:
         with warnings.catch_warnings():
             # A picture of 90 megapixels is unusual but harmless: it is scaled down at once.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats) as image:
                 return _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise InputError(f"no image at {path}") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image; give a PNG or JPEG file") from None
+        raise InputError(f"{_name(path)} is not an image; give a PNG or JPEG file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from None
+        raise InputError(f"{_name(path)} cannot be read as an image: {error}") from None
 
 
 def fit_picture(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
@@ -77,3 +80,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _name(path: str | Path | IO[bytes]) -> str:
+    return str(path) if isinstance(path, str | Path) else "the picture"

@@ -12,6 +12,7 @@ from gamecraft.controls import MAX_LOOK, MAX_MOVE_SPEED, MAX_TURN_SPEED, Key
 from gamecraft.errors import InputError
 
 __all__ = [
+    "CLOSE_CODES",
     "MAX_MESSAGE_BYTES",
     "MAX_SAFE_SEED",
     "PROTOCOL_VERSION",
@@ -27,6 +28,7 @@ __all__ = [
     "Input",
     "Limits",
     "ModelInfo",
+    "NewSession",
     "Pause",
     "Picture",
     "Ping",
@@ -105,10 +107,9 @@ class Image(_Strict):
         return self
 
 
-class Start(_Request):
-    """Begin a new session. What is None is the gallery picture's (prompt), random (seed), or the model's."""
+class NewSession(_Strict):
+    """How a session begins. What is None is the gallery picture's (prompt), random (seed), or the model's."""
 
-    type: Literal["start"] = "start"
     image: Image
     prompt: _Prompt | None = None
     negative_prompt: _Prompt = ""
@@ -116,6 +117,12 @@ class Start(_Request):
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
     guidance: Annotated[float, Field(ge=1, le=20)] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Start(NewSession, _Request):
+    """Begin a new session."""
+
+    type: Literal["start"] = "start"
     playing: bool = True
 
 
@@ -402,6 +409,18 @@ class Pong(_Reply):
 
 
 ErrorCode = Literal["version", "message", "request", "unknown", "rate", "full", "taken", "slow", "model", "internal"]
+
+CLOSE_CODES: dict[ErrorCode, int] = {
+    "version": 1008,
+    "message": 1008,
+    "rate": 1008,
+    "full": 1013,
+    "slow": 1013,
+    "taken": 4001,
+    "model": 1011,
+    "internal": 1011,
+}
+"""With which the connection is closed after an error that is fatal."""
 
 
 class Error(_Reply):

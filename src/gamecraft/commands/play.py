@@ -1,0 +1,66 @@
+"""Start the server and its page: hold W and the world moves.
+
+Only this machine can open it, unless --host says otherwise; then a token is needed, and one is made if none is given.
+Sessions are kept in the state folder and outlive the server.
+"""
+
+import argparse
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from gamecraft.errors import InputError
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `play` command to argparse's subparsers."""
+    parser = subparsers.add_parser("play", help="play in the browser", description=__doc__)
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="model folder; default: the embedded one")
+    parser.add_argument("--device", default="cpu", help="where the model computes, such as cuda; default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("GAMECRAFT_TOKEN"),
+        help="what others have to show; better given as GAMECRAFT_TOKEN, which other users cannot see",
+    )
+    parser.add_argument(
+        "--origin", action="append", default=[], metavar="URL", help="address of a reverse proxy, as browsers see it"
+    )
+    parser.add_argument("--state", type=Path, metavar="FOLDER", help="where sessions are kept; default: the user's")
+    parser.add_argument("--players", type=int, default=4, metavar="N", help="who play at a time; default: %(default)s")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until stopped; returns the exit code."""
+    # What is wrong with the options is said before the libraries are loaded, which takes seconds.
+    from gamecraft.model_folder import check_model_folder, embedded_model
+    from gamecraft.serving.config import ServerConfig, default_state_folder, is_loopback
+
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"the port is {args.port}, expected 0 to 65535")
+    if args.players < 1:
+        raise InputError(f"--players is {args.players}, expected at least 1")
+    token = args.token or (None if is_loopback(args.host) else secrets.token_urlsafe(24))
+    config = ServerConfig(
+        host=args.host,
+        port=args.port,
+        token=token,
+        origins=tuple(args.origin),
+        state=(args.state or default_state_folder()).absolute(),
+        model=args.model,
+        max_players=args.players,
+    )
+    check_model_folder(args.model or embedded_model())
+
+    from gamecraft.serving.listen import listen, serve
+
+    with listen(config) as socket:
+        print("gamecraft play: loading the model ...", file=sys.stderr)
+        return serve(config, socket, device=args.device, open_browser=not args.no_browser)
