@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gamecraft.loading import load_pipeline
     from gamecraft.pipeline import GameCraftPipeline
     from gamecraft.rollout import Chunk
+    from gamecraft.serving.client import Client
     from gamecraft.session import Session
     from gamecraft.trajectory import CameraState, Trajectory
     from gamecraft.video import read_video, write_video
@@ -26,6 +27,7 @@ __all__ = [
     "CameraState",
     "CheckpointError",
     "Chunk",
+    "Client",
     "GameCraftError",
     "GameCraftPipeline",
     "History",
@@ -52,6 +54,7 @@ _MODULES = {
     "loading": ("load_pipeline",),
     "pipeline": ("GameCraftPipeline",),
     "rollout": ("Chunk",),
+    "serving.client": ("Client",),
     "session": ("Session",),
     "trajectory": ("CameraState", "Trajectory"),
     "video": ("read_video", "write_video"),

@@ -20,8 +20,11 @@ class Pace:
         self._start = self._end = 0.0
         self._making: float | None = None
 
-    def made(self, seconds: float, now: float) -> tuple[float, float]:
+    def made(self, seconds: float, now: float, *, alone: bool = False) -> tuple[float, float]:
         """A chunk that took ``seconds`` from its turn being asked for is there.
+
+        Args:
+            alone: no other follows, whose making would have to be bridged.
 
         Returns:
             when its first frame is to be shown, and the time between frames: longer than that of the video if chunks
@@ -29,7 +32,7 @@ class Pace:
         """
         before = self._making
         self._making = seconds if before is None else before + _SHARE * (seconds - before)
-        interval = max(self._shortest, self._making / self._frames)
+        interval = self._shortest if alone else max(self._shortest, self._making / self._frames)
         self._start = max(now, self._end)
         self._end = self._start + self._frames * interval
         return self._start, interval

@@ -161,14 +161,14 @@ class Stage:
             if not single and time.monotonic() - self.track.active > self._server.config.idle_seconds:
                 self._pause("idle")
                 return
-            await self._make(game)
+            await self._make(game, single=single)
             if single:
                 self._pause("player")
                 return
             await self._sleep_until(self._pace.begin)
             await self._wait_for_client()
 
-    async def _make(self, game: Game) -> None:
+    async def _make(self, game: Game, *, single: bool) -> None:
         asked = time.monotonic()
         sample, chunk = await self._server.worker.run(game.id, partial(self._step, game))
         pictures = await self._encode(chunk.frames)
@@ -177,7 +177,7 @@ class Stage:
         game.picture = chunk.frames[-1]
         game.touch()
         seen = [FrameAction(input=sample.seq, keys=sorted(a.keys), look=a.look) for a in chunk.actions]
-        self._present(chunk.index, seen, chunk.frames, pictures, made, chunk.seconds)
+        self._present(chunk.index, seen, chunk.frames, pictures, made, chunk.seconds, alone=single)
         if sample.arrived is not None:
             self.latency.expect(self.generation, chunk.index * self._frames, sample.arrived)
         self._autosave(game)
@@ -244,6 +244,7 @@ class Stage:
         made: float,
         seconds: float,
         *,
+        alone: bool = False,
         replay: bool = False,
     ) -> None:
         """Tell about a chunk and have its frames shown when they are due."""
@@ -252,7 +253,7 @@ class Stage:
             generation=self.generation, chunk=index, first_frame=first, frames=seen, seconds=seconds, replay=replay
         )
         self._outbox.put(message)
-        start, interval = self._pace.made(made, time.monotonic())
+        start, interval = self._pace.made(made, time.monotonic(), alone=alone)
         for i, picture in enumerate(pictures):
             flags = FrameFlag.REPLAY if replay else FrameFlag(0)
             if i == len(pictures) - 1:
