@@ -34,9 +34,10 @@ def dynamic_average(frames: Frames) -> float:
 def temporal_consistency(frames: Frames) -> float:
     """How well each frame is the one before, moved: 1 is perfectly.
 
-    1 - mean absolute difference between each frame and the next one brought back along the flow, over 255. Flicker and things that melt lower it; motion as such does not. What leaves the picture is not counted. After the
-    warping error of Lai et al. 2018 (arXiv:1808.00449). The temporal consistency of VBench compares CLIP features
-    instead: the two are not comparable.
+    1 - mean absolute difference between each frame and the next one brought back along the flow, over 255. Flicker and
+    things that melt lower it; motion as such does not. What leaves the picture is not counted. After the warping error
+    of Lai et al. 2018 (arXiv:1808.00449). The temporal consistency of VBench compares CLIP features instead: the two are
+    not comparable.
 
     Raises:
         InputError: fewer than two frames.

@@ -14,7 +14,7 @@ def frechet_distance(features: npt.ArrayLike, reference: npt.ArrayLike) -> float
     """Fréchet distance of Gaussians fitted to features [N, D] and [M, D] of two sets.
 
     The squared distance of Dowson and Landau 1982, as used by Heusel et al. 2017 (FID) and Unterthiner et al. 2018
-    (FVD). It is biased for few samples: compare only numbers from equally many, and never numbers from different extractors.
+    (FVD). It is biased for few samples: compare only numbers from equally many, and never from different extractors.
 
     Raises:
         InputError: shapes do not fit, or a set has fewer than two members.

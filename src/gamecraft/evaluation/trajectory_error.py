@@ -1,7 +1,8 @@
 """How far a camera's path is from the true one: absolute and relative errors after a similarity alignment.
 
 Definitions as in Sturm, Engelhard, Endres, Burgard, Cremers 2012, "A benchmark for the evaluation of RGB-D SLAM
-systems"; the alignment as in Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns".
+systems"; the alignment as in Umeyama 1991, "Least-squares estimation of transformation parameters between two point
+patterns".
 """
 
 import math
