@@ -73,7 +73,7 @@ connection.open();
 
 /** The server is not ready for this player: on the first screen the pictures stay usable, a play is covered. */
 function waitFor(title, text, short, fraction = null) {
-  start.wait(text, short);
+  start.wait(text, short, fraction);
   if (document.body.dataset.screen === "play") showCover(title, text, fraction);
 }
 

@@ -33,7 +33,7 @@ export class Play extends EventTarget {
   #state = null;
   #paused = false; // by the player's own wish; otherwise moving goes on
   #going = false; // "play" is on its way
-  #back = 0; // how many chunks a step back leaves
+  #back = -1; // how many chunks a step back leaves
   #unseen = 0;
   #chunk = null; // the newest chunk message, for the keys of a replay
 
@@ -93,7 +93,7 @@ export class Play extends EventTarget {
     const click = (id) => () => byId(id).click();
     return {
       p: click("pause"), ".": click("step"), "Shift+r": click("reset"), v: click("record"), f: click("full"),
-      Backspace: () => this.#state && this.#back > 0 && this.#rewind(this.#back - 1),
+      Backspace: () => this.#state && this.#back >= 0 && this.#rewind(this.#back),
       b: () => this.#fork(null),
       n: () => this.#ask({ type: "seed" }, (state) => toast(`Seed ${state.seed} from the next chunk on.`)),
       h: () => this.#bare(!document.body.classList.contains("bare")),
@@ -245,7 +245,7 @@ export class Play extends EventTarget {
 
   #shown(frame) {
     if (!this.#state) return;
-    this.#back = frame.flags & STILL ? frame.chunk : frame.chunk + (frame.flags & LAST ? 1 : 0);
+    this.#back = frame.flags & STILL ? frame.chunk - 1 : frame.chunk;
     this.#sender.shown(frame);
     this.#recorder.add(this.#canvas);
     if (frame.flags & LAST && !(frame.flags & REPLAY)) this.#timeline.played(frame.chunk, this.#canvas);

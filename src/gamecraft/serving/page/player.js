@@ -30,7 +30,7 @@ export class Player extends EventTarget {
 
   /** Show a picture from elsewhere, as the start picture while the server prepares. */
   preview(image) {
-    this.#paint(image, image.naturalWidth || image.width, image.naturalHeight || image.height);
+    if (image.naturalWidth) this.#paint(image, image.naturalWidth, image.naturalHeight); // otherwise not loaded yet
   }
 
   /** Pictures per second over the last second or so; 0 if none came. */

@@ -41,12 +41,16 @@ export class StartScreen extends EventTarget {
     byId("model-line").textContent =
       `${model.name} · ${model.width} × ${model.height} pixels · ${model.fps} frames per second`;
     byId("begin").disabled = false;
+    byId("start-progress").hidden = true;
     byId("begin-text").textContent = "Play";
     this.#fill(gallery);
   }
 
-  /** It is not, and why; the pictures can be chosen meanwhile. */
-  wait(text, short) {
+  /** It is not, and why; the pictures can be chosen meanwhile. `fraction` is how far it is, null if nobody knows. */
+  wait(text, short, fraction = null) {
+    byId("start-progress").hidden = false;
+    if (fraction === null) byId("start-progress").removeAttribute("value");
+    else byId("start-progress").value = fraction;
     byId("model-line").textContent = text;
     byId("begin").disabled = true;
     byId("begin-text").textContent = short;
