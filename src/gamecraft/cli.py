@@ -50,6 +50,14 @@ COMMANDS = {
             "gamecraft generate --resume --output village.mp4",
         ),
     ),
+    "replay": Command(
+        "gamecraft.commands.replay",
+        "a session file becomes a video",
+        (
+            "gamecraft replay play.safetensors --output play.mp4",
+            "gamecraft replay play.safetensors --verify",
+        ),
+    ),
     "world": Command(
         "gamecraft.commands.world",
         "play actions in a rendered low-poly world: the true video",

@@ -49,6 +49,7 @@ def create_app(config: ServerConfig, load: LoadPipeline) -> FastAPI:
     Raises:
         OSError: the state folder cannot be used.
     """
+    config.state.mkdir(mode=0o700, parents=True, exist_ok=True)  # ids of sessions are secrets
     server = GameServer(config, load)
     jobs = Jobs(server, config.state / "jobs")
 
