@@ -16,11 +16,12 @@ from gamecraft.errors import CheckpointError
 from gamecraft.files import write_atomically
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pictures import to_frames
+from gamecraft.training.batch_transformer import BatchTransformer, Conditions
 from gamecraft.training.chunk_batches import ChunkBatch, collate
 from gamecraft.training.history_sampling import HistoryKind, first_chunk, history_clips
 from gamecraft.training.latents import LatentDataset
+from gamecraft.training.objectives import flow_loss, interpolate
 from gamecraft.training.text_cache import TextCache
-from gamecraft.training.transformer_objective import Conditions, TransformerObjective
 
 __all__ = ["EvaluationSettings", "HeldOut", "load_autoencoder", "psnr"]
 
@@ -44,7 +45,7 @@ class HeldOut:
 
     def __init__(
         self,
-        objective: TransformerObjective,
+        transformer: BatchTransformer,
         dataset: LatentDataset,
         text: TextCache,
         autoencoder: Any | None,
@@ -53,8 +54,8 @@ class HeldOut:
         autocast: torch.dtype | None,
         settings: EvaluationSettings,
     ) -> None:
-        """`objective` is not compiled; without an `autoencoder` chunks are compared as latents alone."""
-        self._objective = objective
+        """`transformer` is not compiled; without an `autoencoder` chunks are compared as latents alone."""
+        self._transformer = transformer
         self._dataset = dataset
         self._text = text
         self._autoencoder = autoencoder
@@ -65,7 +66,7 @@ class HeldOut:
     @torch.no_grad()
     def losses(self) -> dict[str, float]:
         """Mean loss by kind of history and noise level, such as `clip@0.5`, and over all as `loss`."""
-        device = self._objective.directions.device
+        device = self._transformer.directions.device
         found: dict[str, float] = {}
         for kind in (HistoryKind.CLIP, HistoryKind.IMAGE):
             batch = self._batch(kind, self._settings.samples)
@@ -75,7 +76,10 @@ class HeldOut:
             for sigma in self._settings.sigmas:
                 levels = torch.full((len(noise),), sigma)
                 with torch.autocast(device.type, self._autocast, enabled=self._autocast is not None):
-                    loss = self._objective(batch, noise, levels, conditions)
+                    velocity = self._transformer(
+                        interpolate(batch.latents, noise, levels), levels, batch.history, conditions
+                    )
+                loss = flow_loss(velocity.cpu(), batch.latents, noise)
                 found[f"{kind}@{sigma:g}"] = float(loss.mean())
         return {"loss": float(np.mean(list(found.values()))), **found}
 
@@ -113,7 +117,7 @@ class HeldOut:
 
     def _sample(self, batch: ChunkBatch) -> Tensor:
         """Chunks [B, C, t, h, w] on the CPU after the history of `batch`, with its actions and captions."""
-        return self._objective.sample(
+        return self._transformer.sample(
             batch,
             torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)),
             Conditions.of(batch, self._text(batch.captions)),

@@ -1,9 +1,10 @@
-"""The transformer with its flow-matching loss as one module, which is what is compiled and run on many processes."""
+"""The transformer with the camera features of its batches as one module: what is compiled and run on many processes."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.rays import pixel_directions, rays_along
 from gamecraft.training.chunk_batches import ChunkBatch
-from gamecraft.training.objectives import TIMESTEPS, flow_loss, interpolate
+from gamecraft.training.objectives import TIMESTEPS
 
-__all__ = ["Conditions", "TransformerObjective", "initialize"]
+__all__ = ["BatchTransformer", "Conditions", "initialize"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,16 +36,22 @@ class Conditions:
         """The conditions of a batch whose captions were encoded as `text`."""
         return cls(poses=batch.relative_poses().float(), text=text.embeds, mask=text.mask.bool(), pooled=text.pooled)
 
+    @classmethod
+    def unconditional(cls, batch: ChunkBatch, text: PromptEmbeds) -> "Conditions":
+        """A camera that stands still where the history ends, and `text` encoded from empty prompts, as published."""
+        still = np.broadcast_to(batch.history.last_pose[:, None], batch.poses.shape)
+        return cls.of(replace(batch, poses=still), text)
+
     def to(self, device: torch.device) -> "Conditions":
         """The same on a device."""
         return Conditions(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-class TransformerObjective(nn.Module):
-    """Loss of a transformer on batches of chunks; rays are computed from poses on the device.
+class BatchTransformer(nn.Module):
+    """A transformer on batches of chunks; rays are computed from poses on the device.
 
     Args:
-        transformer: the model to train.
+        transformer: the model to train or to compare with.
         intrinsics, height, width: the lens and the size in pixels of the videos.
         compiled: compile everything, once for each kind of history; otherwise everything runs eagerly.
     """
@@ -63,26 +70,24 @@ class TransformerObjective(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.register_buffer("directions", pixel_directions(intrinsics, height, width), persistent=False)
-        self._run = torch.compile(self._loss, dynamic=False) if compiled else self._loss
+        self._run = torch.compile(self._velocity, dynamic=False) if compiled else self._velocity
         self._compiled = compiled
 
-    def forward(self, batch: ChunkBatch, noise: Tensor, sigmas: Tensor, conditions: Conditions) -> Tensor:
-        """Loss per sample [B] at noise levels sigmas [B]; noise [B, C, t, h, w] is what the chunks are mixed with."""
+    def forward(self, noisy: Tensor, sigmas: Tensor, history: History, conditions: Conditions) -> Tensor:
+        """Velocity [B, C, t, h, w] float32 of chunks noisy [B, C, t, h, w] at noise levels sigmas [B]."""
         device = self.directions.device
-        inputs = model_input(interpolate(batch.latents, noise, sigmas), batch.history)
         conditions = conditions.to(device)
-        loss: Tensor = self._run(
-            inputs=inputs.to(device),
-            clean=batch.latents.to(device),
-            noise=noise.to(device),
+        velocity: Tensor = self._run(
+            inputs=model_input(noisy, history).to(device),
             sigmas=sigmas.to(device),
             poses=conditions.poses,
             text=conditions.text,
             mask=conditions.mask,
             pooled=conditions.pooled,
-            frames=batch.history_frames,
+            frames=tuple(poses.shape[1] for poses in history.poses),
+            history_latents=history.num_latents,
         )
-        return loss
+        return velocity
 
     @cached_property
     def _sampler(self) -> Any:
@@ -137,20 +142,19 @@ class TransformerObjective(nn.Module):
         features: Tensor = self.transformer.encode_actions(rays, history_rays=history)
         return features, self.transformer.locate_tokens(rays, history_rays=history)
 
-    def _loss(
+    def _velocity(
         self,
         *,
         inputs: Tensor,
-        clean: Tensor,
-        noise: Tensor,
         sigmas: Tensor,
         poses: Tensor,
         text: Tensor,
         mask: Tensor,
         pooled: Tensor,
         frames: tuple[int, ...],
+        history_latents: int,
     ) -> Tensor:
-        actions, positions = self.encode_camera(poses, frames, inputs.shape[2] - clean.shape[2])
+        actions, positions = self.encode_camera(poses, frames, history_latents)
         (velocity,) = self.transformer(
             hidden_states=inputs,
             timestep=sigmas * TIMESTEPS,
@@ -161,7 +165,8 @@ class TransformerObjective(nn.Module):
             positions=positions,
             return_dict=False,
         )
-        return flow_loss(velocity, clean, noise)
+        chunk: Tensor = velocity[:, :, history_latents:].float()
+        return chunk
 
 
 @torch.no_grad()
