@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
 
 from gamecraft.compatibility import Compatibility
-from gamecraft.denoising import Conditioning, StepCallback, denoise
+from gamecraft.denoising import Conditioning, GuidanceRanks, StepCallback, denoise
 from gamecraft.errors import InputError
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
@@ -52,6 +52,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
     Attributes:
         autocast_dtype: type in which transformer and VAE compute; that of their weights if None.
         compatibility: defects of the published code to reproduce; none by default.
+        guidance_ranks: the ranks that compute one half of guidance each; None = this one computes both.
     """
 
     model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->transformer->vae"
@@ -102,6 +103,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
         self.autocast_dtype: torch.dtype | None = None
         self.compatibility = Compatibility()
+        self.guidance_ranks: GuidanceRanks | None = None
         for flag in ("use_framewise_encoding", "use_framewise_decoding"):
             if hasattr(vae, flag):  # diffusers' default of 12-frame pieces changes the result grossly
                 setattr(vae, flag, False)
@@ -159,15 +161,17 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
                 branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still, looking, **padding)))
         if self.compatibility.shared_step_cache:
             branches = [("shared", branch) for _, branch in branches]
+        ranks = self.guidance_ranks if scale > 1.0 else None
         return denoise(
             self.transformer,
             self.scheduler,
             noise.to(device),
             history,
-            branches,
+            branches if ranks is None else [branches[ranks.half]],
             num_inference_steps=num_inference_steps or self.config.num_inference_steps,
             guidance_scale=scale,
             autocast=self.autocast_dtype,
+            gather=None if ranks is None else ranks.gather,
             on_step=on_step,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,19 @@ from gamecraft.history import History, model_input
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel, trim_text
 
-__all__ = ["Conditioning", "StepCallback", "denoise"]
+__all__ = ["Conditioning", "GuidanceRanks", "StepCallback", "denoise"]
+
+
+class GuidanceRanks(Protocol):
+    """Two ranks that compute one half of guidance each."""
+
+    @property
+    def half(self) -> int:
+        """Which half this one computes: 0 without prompt and actions, 1 with."""
+
+    def gather(self, velocity: Tensor) -> Tensor:
+        """Velocities [B, C, t, h, w] of this half -> [2B, C, t, h, w] of both."""
+
 
 StepCallback = Callable[[int, Tensor, Tensor], Tensor]
 """Called with (step, timestep, latents) after each step; its result takes the place of the latents."""
@@ -74,6 +86,7 @@ def denoise(
     num_inference_steps: int,
     guidance_scale: float = 1.0,
     autocast: torch.dtype | None = None,
+    gather: Callable[[Tensor], Tensor] | None = None,
     on_step: StepCallback | None = None,
 ) -> Tensor:
     """Denoise the latents of a chunk beside its clean history.
@@ -86,6 +99,7 @@ def denoise(
             guidance 2B, those without prompt and actions first.
         guidance_scale: g in v = u + g (c - u); only with 2B velocities.
         autocast: type in which the transformer computes; that of its weights if None.
+        gather: gives the velocities of all branches where other ranks compute some of them.
 
     Returns:
         latents [B, C, t, h, w] float32. The steps are summed in float32 whatever the transformer computes in.
@@ -102,6 +116,8 @@ def denoise(
                 for name, branch in branches
             ]
         velocity = torch.cat(velocities)[:, :, history.num_latents :].float()
+        if gather is not None:
+            velocity = gather(velocity)
         if len(velocity) > len(noise):
             unconditional, conditional = velocity.chunk(2)
             velocity = unconditional + guidance_scale * (conditional - unconditional)

@@ -15,6 +15,7 @@ from gamecraft.actions import Action
 from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
 from gamecraft.errors import InputError
 from gamecraft.output_files import OutputFiles
+from gamecraft.parallel import agree
 from gamecraft.rollout import in_chunks
 from gamecraft.session import Session
 from gamecraft.sidecar import GenerateSettings, versions, write_sidecar
@@ -93,7 +94,7 @@ class Generation:
         steps, length = self.session.settings.num_inference_steps, len(self._played[index])
 
         def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
-            if stop.requested:
+            if agree(stop.requested):
                 raise KeyboardInterrupt
             if on_progress:
                 on_progress(min(length * (index + (step + 1) / steps), len(self.actions)))

@@ -4,15 +4,21 @@ from pathlib import Path
 
 import torch
 
+from gamecraft.apply_runtime import DTYPES, apply_runtime, resolve_device
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.model_folder import check_model_folder, embedded_model, model_digest, weight_names
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.runtime import Runtime
 
 __all__ = ["check_model_folder", "embedded_model", "load_pipeline", "model_digest"]
 
 
 def load_pipeline(
-    path: str | Path | None = None, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
+    path: str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+    runtime: Runtime | None = None,
 ) -> GameCraftPipeline:
     """The pipeline of a model folder, ready to generate.
 
@@ -21,13 +27,16 @@ def load_pipeline(
         device: where it computes.
         dtype: what transformer and VAE compute in, by autocast, so that sums and normalisations stay in float32. On the
             CPU the weights are kept in float32; elsewhere they are loaded in this type.
+        runtime: all options for running, in place of ``device`` and ``dtype``.
 
     Raises:
         CheckpointError: a file is missing, truncated, corrupt or of another kind; the message names it.
+        InputError: this machine cannot run it like that.
     """
+    runtime = runtime or Runtime(device=str(device), dtype=_name_of(dtype))
+    device, dtype = resolve_device(runtime.device), DTYPES[runtime.dtype]
     folder = embedded_model() if path is None else Path(path)
     check_model_folder(folder)
-    device = torch.device(device)
     try:
         pipe = GameCraftPipeline.from_pretrained(
             folder, dtype=torch.float32 if device.type == "cpu" else dtype, local_files_only=True
@@ -37,9 +46,16 @@ def load_pipeline(
         raise CheckpointError(f"the model in {folder} cannot be loaded: {reason[0]}") from error
     for name in ("transformer", "vae"):  # diffusers fills missing weights with random numbers and only logs it
         _check_names(folder / name, getattr(pipe, name))
-    loaded: GameCraftPipeline = pipe.to(device)
-    loaded.autocast_dtype = None if dtype == torch.float32 else dtype
+    loaded: GameCraftPipeline = pipe
+    apply_runtime(loaded, runtime)
     return loaded
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    for name, known in DTYPES.items():
+        if known == dtype:
+            return name
+    raise InputError(f"dtype is {dtype}, expected one of {', '.join(str(known) for known in DTYPES.values())}")
 
 
 def _check_names(part: Path, model: torch.nn.Module) -> None:

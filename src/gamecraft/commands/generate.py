@@ -1,16 +1,22 @@
 """A picture or a video, a prompt and actions become a video with a contact sheet and a JSON sidecar.
 
 Beside OUT.mp4 it writes OUT.png (pictures with the keys held) and OUT.json (all settings; `--from` makes the same video
-again). Ctrl-C keeps what there is; `--resume` goes on exactly where it stopped.
+again). Ctrl-C keeps what there is; `--resume` goes on exactly where it stopped. The published command lines work too,
+with `-m gamecraft generate` in place of their script.
 """
 
 import argparse
 import dataclasses
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from gamecraft.commands.published_flags import add_published_flags, is_published, published_run
+from gamecraft.commands.runtime_options import add_runtime_options, runtime_from
 from gamecraft.errors import InputError
+from gamecraft.runtime import Runtime, is_writer, world_size
 
 if TYPE_CHECKING:
     from gamecraft.generate import Generation
@@ -34,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--prompt", metavar="TEXT", help="the world; a gallery picture brings its own")
     parser.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
     parser.add_argument("--actions", metavar="SCRIPT", help='keys and durations, such as "w 2s, left 10f"')
-    parser.add_argument("--output", required=True, type=Path, metavar="OUT.mp4", help="the video to write")
+    parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="the video to write")
     parser.add_argument("--model", metavar="FOLDER", help="model folder; default: the embedded one")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps per chunk; default: the model's")
     parser.add_argument(
@@ -48,26 +54,46 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's")
     parser.add_argument("--from", dest="source", type=Path, metavar="OUT.json", help="take the settings of a sidecar")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted generation of --output")
+    add_runtime_options(parser)
+    add_published_flags(parser)
     parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate; returns the exit code."""
+    if is_published(args):
+        from gamecraft.commands.published import run_published
+
+        return run_published(published_run(args))
+    if not hasattr(args, "output"):
+        raise InputError("--output is missing; give the video to write, such as out.mp4 (see gamecraft generate --help)")
+    runtime = runtime_from(args)
+    if runtime.ranks == world_size() == 1:
+        return _run(args, args.output, runtime)
+
+    from gamecraft.apply_runtime import resolve_device
+    from gamecraft.parallel import ranks_together
+
+    with ranks_together(runtime, resolve_device(runtime.device)), TemporaryDirectory() as unseen:
+        return _run(args, args.output if is_writer() else Path(unseen) / "unseen.mp4", runtime)
+
+
+def _run(args: argparse.Namespace, video: Path, runtime: Runtime) -> int:
     from gamecraft.output_files import OutputFiles
     from gamecraft.sidecar import GenerateSettings
 
     names = {field.name for field in dataclasses.fields(GenerateSettings)}
     given = {name: value for name, value in vars(args).items() if name in names}
-    output = OutputFiles(video=args.output)
+    output = OutputFiles(video=video)
     source: Path | None = getattr(args, "source", None)
     if not getattr(args, "resume", False):
-        return _report(_new(given, source, output))
+        return _report(_new(given, source, output, runtime))
     if given or source:
         raise InputError("--resume takes all settings from the interrupted generation; give only --output with it")
-    return _report(_resumed(output))
+    return _report(_resumed(output, runtime))
 
 
-def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "Generation":
+def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles", runtime: Runtime) -> "Generation":
     # What is wrong with the options is said before the libraries are loaded, which takes seconds.
     from gamecraft.inputs import resolve, scripted_actions
     from gamecraft.sidecar import GenerateSettings, digest, read_sidecar
@@ -90,7 +116,7 @@ def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "
     from gamecraft.generate import Generation
     from gamecraft.session import Session
 
-    pipe, model = _load(settings)
+    pipe, model = _load(settings, runtime)
     if "model" in known and "model" not in given and known["model"] != model:
         raise InputError(f"{source} was made with another model; give --model to use this one")
     session = Session(pipe)
@@ -120,7 +146,7 @@ def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles") -> "
     return Generation(session=session, actions=actions, settings=settings, output=output, facts=facts, seconds=[])
 
 
-def _resumed(output: "OutputFiles") -> "Generation":
+def _resumed(output: "OutputFiles", runtime: Runtime) -> "Generation":
     from gamecraft.generate import Generation
     from gamecraft.inputs import scripted_actions
     from gamecraft.session import Session
@@ -138,7 +164,7 @@ def _resumed(output: "OutputFiles") -> "Generation":
     output.check_writable()
     for left in output.video.parent.glob(f".{output.video.name}.*.tmp"):
         left.unlink()  # of a process that was killed
-    pipe, model = _load(settings)
+    pipe, model = _load(settings, runtime)
     if notes["facts"].get("model") != model:
         raise InputError(f"{output.session} was made with another model; start again without --resume")
     session, _ = Session.load(output.session, pipe)
@@ -158,14 +184,14 @@ def _check_model(settings: "GenerateSettings") -> dict[str, Any]:
     return check_model_folder(Path(settings.model) if settings.model else embedded_model())
 
 
-def _load(settings: "GenerateSettings") -> tuple[Any, dict[str, str]]:
+def _load(settings: "GenerateSettings", runtime: Runtime) -> tuple[Any, dict[str, str]]:
     """The pipeline, and what identifies its model."""
     from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.loading import load_pipeline
     from gamecraft.model_folder import embedded_model, model_digest
 
     quiet_libraries()
-    pipe = load_pipeline(settings.model)
+    pipe = load_pipeline(settings.model, runtime=runtime)
     return pipe, {"sha256": model_digest(Path(settings.model) if settings.model else embedded_model())}
 
 
@@ -174,9 +200,11 @@ def _report(generation: "Generation") -> int:
     from gamecraft.commands.progress import frame_progress
 
     output, asked = generation.output, len(generation.actions)
-    with frame_progress(asked) as on_progress:
+    with frame_progress(asked) if is_writer() else nullcontext() as on_progress:
         frames = generation.run(on_progress)
     seconds = sum(generation.seconds)
+    if not is_writer():
+        return 0 if frames == asked else 130
     if frames:
         length = frames / generation.session.pipe.config.fps
         print(f"{output.video}: {frames} frames, {length:.1f} s, at {frames / seconds:.2g} frames/s")

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 
 from gamecraft.conversion.component import Component, WeightFile, renames, safetensors_files
-from gamecraft.conversion.layout import PublishedFolder, Variant
+from gamecraft.conversion.layout import FLOW_SHIFT, PublishedFolder, Variant, pipeline_settings
 from gamecraft.conversion.plan import Options, Plan
 from gamecraft.conversion.sources import MappedSource, open_weights
 from gamecraft.conversion.text import CLIP, LLAVA, TextTower, copy_tokenizer, tokenizer_class
@@ -24,14 +24,6 @@ from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.packaging import pack_folder
 
 __all__ = ["plan_from_official"]
-
-# As published: chunk and size the model was trained for, and the settings of the published commands.
-CHUNK: dict[str, Any] = {"chunk_frames": 33, "fps": 24, "height": 704, "width": 1216, "history_clips": 1}
-SAMPLING: dict[Variant, dict[str, Any]] = {
-    "standard": {"num_inference_steps": 50, "guidance_scale": 2.0},
-    "distilled": {"num_inference_steps": 8, "guidance_scale": 1.0},
-}
-FLOW_SHIFT = 5.0
 
 
 def plan_from_official(
@@ -158,6 +150,5 @@ def _model_index(dest: Path, variant: Variant) -> dict[str, Any]:
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "intrinsics": asdict(Intrinsics()),
         "prompt_settings": asdict(PromptSettings.published()),
-        **CHUNK,
-        **SAMPLING[variant],
+        **pipeline_settings(variant),
     }
