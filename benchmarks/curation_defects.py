@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gamecraft.actions import Action
+from gamecraft.curation.outcomes import outcomes
 from gamecraft.curation.raw import About, RawWriter, truth_path
 from gamecraft.curation.store import Store
 from gamecraft.worlds.doom import DoomWorld, doom_intrinsics
@@ -67,6 +68,7 @@ def menu(frame: Frame, number: int) -> Frame:
 SPOIL: dict[str, Callable[[Frame, int], Frame]] = {
     "dark": dark, "overexposed": overexposed, "blurred": blurred, "letterbox": letterboxed, "text": menu,
 }  # fmt: skip
+LATER = ("poses", "captions", "balance", "write")
 KINDS = (*SPOIL, "hud", "static", "duplicate")
 
 
@@ -140,20 +142,21 @@ def score(folder: Path, curation: Path) -> dict[str, Any]:
     store = Store(curation)
     cuts: Counter[str] = Counter()
     verdicts: dict[str, Counter[str]] = defaultdict(Counter)
-    duplicates = (store.read("duplicates", "all") or {}).get("clips", {})
+    frames = json.loads((curation / "settings.json").read_text())["split"]["frames"]
     for video in sorted(folder.glob("defects*.mp4")):
         events = json.loads(truth_path(video, "events").read_text())
         name = next(path.stem for path in (curation / "scenes").glob(f"{video.stem}-*.json"))
         found, true = (store.read("scenes", name) or {})["cuts"], [event["first"] for event in events[1:]]
-        hits = [cut for cut in true if any(abs(cut - other) <= 2 for other in found)]
-        cuts += Counter(true=len(true), found=len(found), hits=len(hits))
-        print(f"{video.stem}: missed cuts {sorted(set(true) - set(hits))}, "
-              f"false cuts {[c for c in found if not any(abs(c - t) <= 2 for t in true)]}")  # fmt: skip
-        clips = store.read("split", name) or {}
-        frames = json.loads((curation / "settings.json").read_text())["split"]["frames"]
-        for first, verdict in zip(clips["clips"], (store.read("picture", name) or {})["clips"], strict=True):
-            kind = kind_of(events, first, frames)
-            verdicts[kind][reason(store, duplicates, f"{name}/{first:08d}", verdict)] += 1
+        missed = [cut for cut in true if not any(abs(cut - other) <= 2 for other in found)]
+        false = [cut for cut in found if not any(abs(cut - other) <= 2 for other in true)]
+        cuts += Counter(true=len(true), found=len(found), hits=len(true) - len(missed))
+        print(f"{video.stem}: missed cuts {missed}, false cuts {false}")
+        for outcome in outcomes(store, [name]):
+            kind, reason = kind_of(events, outcome.first, frames), outcome.reason
+            # What later stages say of a clip is no matter of defects.
+            verdicts[kind]["kept" if outcome.stage in LATER else reason] += 1
+            if kind not in ("mixed", reason) and not (kind == "good" and outcome.stage in LATER):
+                print(f"  {outcome.clip}: {kind}, judged {reason} ({outcome.detail})")
     return {"cuts": dict(cuts), "verdicts": {kind: dict(counts) for kind, counts in verdicts.items()}}
 
 
@@ -161,15 +164,6 @@ def kind_of(events: list[dict[str, Any]], first: int, frames: int) -> str:
     """The kind of the piece that a clip lies in, or ``mixed``."""
     kinds = {event["kind"] for event in events if first <= event["last"] and first + frames > event["first"]}
     return kinds.pop() if len(kinds) == 1 else "mixed"
-
-
-def reason(store: Store, duplicates: dict[str, Any], name: str, picture: dict[str, Any]) -> str:
-    """Why a clip was rejected, or ``kept``."""
-    results = [picture, *(store.read(stage, name) or {} for stage in ("borders", "text"))]
-    for result in (*results, {"rejected": duplicates.get(name)}):
-        if result.get("rejected"):
-            return str(result["rejected"][0])
-    return "kept"
 
 
 def print_score(result: dict[str, Any]) -> None:

@@ -88,6 +88,21 @@ COMMANDS = {
             "gamecraft record --import session.mkv --inputs session.csv --output raw",
         ),
     ),
+    "curate": Command(
+        "gamecraft.commands.curate",
+        "recordings become a training set",
+        (
+            "gamecraft curate raw --output data/mine --processes 2",
+            "gamecraft curate session.mkv --output data/mine --frames 48 --set picture.luma=0.03",
+            "gamecraft curate raw --output data/mine --captions endpoint --set captions.url=http://localhost:8000/v1 "
+            "--set captions.model=qwen",
+        ),
+    ),
+    "inspect": Command(
+        "gamecraft.commands.inspect",
+        "show one clip of a dataset with its annotation",
+        ("gamecraft inspect data/mine 0", "gamecraft inspect data/mine 12 --output outputs --rerun"),
+    ),
     "sheet": Command(
         "gamecraft.commands.sheet",
         "a picture with clips of a dataset",
@@ -117,7 +132,32 @@ COMMANDS = {
     "evaluate": Command(
         "gamecraft.evaluation.cli",
         "measure a model against ground truth",
-        ("gamecraft evaluate --suite quick", "gamecraft evaluate --model models/mine --output outputs/mine"),
+        (
+            "gamecraft evaluate --suite quick",
+            "gamecraft evaluate --suite revisit --model models/mine --output outputs/mine --processes 2",
+            "gamecraft evaluate --suite paper --export starts",
+            "gamecraft evaluate --suite paper --model videos:starts",
+            "gamecraft evaluate --suite play --data data/heldout --starts 24",
+        ),
+    ),
+    "compare": Command(
+        "gamecraft.evaluation.compare_cli",
+        "which differences between two evaluations are significant",
+        ("gamecraft compare outputs/a/report.json outputs/b/report.json",),
+    ),
+    "doctor": Command(
+        "gamecraft.commands.doctor",
+        "what this machine can run, and how",
+        ("gamecraft doctor", "gamecraft doctor --memory 24"),
+    ),
+    "estimate": Command(
+        "gamecraft.commands.estimate",
+        "predict memory and time on a GPU you may not have",
+        (
+            "gamecraft estimate --gpu rtx4090 --runtime low-vram",
+            "gamecraft estimate --gpu h100 --gpus 8 --steps 8 --cfg 1",
+            "gamecraft estimate --model mini --gpu rtx3060 --resolution 160x96",
+        ),
     ),
     "convert": Command(
         "gamecraft.conversion.cli",

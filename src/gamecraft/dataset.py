@@ -7,6 +7,7 @@ FOLDER/shards/00000/000000.mp4 ...
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -34,7 +35,8 @@ _CRF = 10
 class ClipRecord:
     """A clip to be written: `frames` uint8 [F, H, W, 3], `poses` camera-to-world [F, 4, 4], one action per frame.
 
-    The action of frame i is the one that led to it; the first frame's action is idle.
+    The action of frame i is the one that led to it; the first frame's action is idle. Recordings that were curated
+    bring `scores_json` (what was measured of the clip) and `provenance_json` (where it comes from).
     """
 
     frames: NDArray[np.uint8]
@@ -44,11 +46,16 @@ class ClipRecord:
     caption_long: str
     theme: str
     world_seed: int
+    scores_json: str = "{}"
+    provenance_json: str = "{}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A clip on disk with its annotation; `frames` decodes the video."""
+    """A clip on disk with its annotation; `frames` decodes the video.
+
+    `sha256` is the video file's; it is empty in datasets that were written before there were hashes.
+    """
 
     path: Path
     num_frames: int
@@ -58,6 +65,9 @@ class Clip:
     caption_long: str
     theme: str
     world_seed: int
+    scores_json: str = "{}"
+    provenance_json: str = "{}"
+    sha256: str = ""
 
     def frames(self) -> NDArray[np.uint8]:
         """All frames, uint8 [F, H, W, 3].
@@ -100,8 +110,8 @@ class ClipWriter:
         """Whether a shard is already complete."""
         return (self.folder / "shards" / f"{shard:05d}" / "manifest.parquet").exists()
 
-    def write(self, shard: int, records: list[ClipRecord]) -> None:
-        """Write one shard; it appears under its name only when it is whole."""
+    def write(self, shard: int, records: list[ClipRecord], *, replace: bool = False) -> None:
+        """Write one shard; it appears under its name only when it is whole. With `replace`, one that is there goes."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -114,10 +124,12 @@ class ClipWriter:
             name = f"{number:06d}.mp4"
             write_video(partial / name, record.frames, self.fps, crf=_CRF)
             fields = {k: v for k, v in record.__dict__.items() if k not in ("frames", "poses")}
-            rows.append(
-                {"clip": name, "num_frames": len(record.frames), "poses": record.poses.reshape(-1).tolist(), **fields}
-            )
+            digest = hashlib.sha256((partial / name).read_bytes()).hexdigest()
+            poses = record.poses.reshape(-1).tolist()
+            rows.append({"clip": name, "num_frames": len(record.frames), "poses": poses, **fields, "sha256": digest})
         pq.write_table(pa.Table.from_pylist(rows), partial / "manifest.parquet")
+        if replace:
+            shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
 
 
@@ -132,7 +144,10 @@ class ClipDataset:
         self.folder = Path(folder)
         index = self.folder / "index.json"
         if not index.exists():
-            raise InputError(f"{self.folder} is no clip dataset (no index.json); make one with `gamecraft render`")
+            raise InputError(
+                f"{self.folder} is no clip dataset (no index.json); make one with `gamecraft render` or "
+                "`gamecraft curate`"
+            )
         info: dict[str, Any] = json.loads(index.read_text())
         if info.get("format_version") != FORMAT_VERSION:
             raise InputError(
@@ -163,6 +178,7 @@ class ClipDataset:
             num_frames=row["num_frames"],
             poses=np.asarray(row["poses"], dtype=np.float64).reshape(-1, 4, 4),
             **{key: row[key] for key in ("actions_json", "caption_short", "caption_long", "theme", "world_seed")},
+            **{key: row[key] for key in ("scores_json", "provenance_json", "sha256") if key in row},
         )
 
     def __iter__(self) -> Iterator[Clip]:

@@ -90,7 +90,7 @@ def read_grid(
         last = None if count is None else first + count
         for frame in itertools.chain(frames, [None]):
             # The picture before stays until this one's time has come.
-            end = number + 1 if frame is None else (_time(frame, stream) - start) * fps - _SLACK
+            end = _end_of(shown, stream, start, fps) if frame is None else (_time(frame, stream) - start) * fps - _SLACK
             while shown is not None and number < end and (last is None or number < last):
                 picture = _picture(shown, stream, width) if picture is None else picture
                 yield picture
@@ -169,6 +169,14 @@ def _from(container: Any, stream: Any, path: Path, seconds: float) -> Iterator[A
 
 def _time(frame: Any, stream: Any) -> float:
     return float(frame.pts * stream.time_base)
+
+
+def _end_of(frame: Any, stream: Any, start: float, fps: float) -> float:
+    """The grid place at which a recording's last frame is no longer seen; 0 if there is no frame."""
+    if frame is None:
+        return 0.0
+    place = (_time(frame, stream) - start) * fps
+    return max(place + float((frame.duration or 0) * stream.time_base) * fps - _SLACK, place + _SLACK)
 
 
 def _shown_size(frame: Any, stream: Any) -> tuple[int, int]:

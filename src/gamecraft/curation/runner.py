@@ -70,10 +70,10 @@ def work(stage: Stage, unit: Unit, folder: Path) -> None:
     # The processes are the parallelism; threads of small pictures' work would only wait for one another.
     cv2.setNumThreads(1)
     store = Store(folder)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         result = stage.process(unit, store)
     except InputError as error:
         result = {"rejected": ["unreadable", str(error)]}
-    seconds = round(time.perf_counter() - started, 3)
+    seconds = round(time.process_time() - started, 3)
     store.write(stage.name, unit.name, {"fingerprint": fingerprint(stage, unit), "seconds": seconds, **result})

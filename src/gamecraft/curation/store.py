@@ -63,6 +63,10 @@ class Store:
         with write_atomically(self._path(stage, unit)) as temporary:
             temporary.write_text(json.dumps(result), encoding="utf-8")
 
+    def forget(self, stage: str, unit: str) -> None:
+        """Make a unit due again."""
+        self._path(stage, unit).unlink(missing_ok=True)
+
     def finished(self, stage: Stage, unit: Unit) -> Result | None:
         """The result of a unit if it is there and still valid."""
         result = self.read(stage.name, unit.name)

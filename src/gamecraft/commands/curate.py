@@ -1,0 +1,48 @@
+"""Make a training set of recordings: split, filter, annotate, balance, write. The same command continues."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+_SHORTCUTS = {
+    "fps": ("measure.fps", int, "frames per second of the clips"),
+    "frames": ("split.frames", int, "frames of a clip"),
+    "width": ("write.width", int, "pixels"),
+    "height": ("write.height", int, "pixels"),
+    "poses": ("poses.source", str, "sfm, recorded or a plug-in module:function"),
+    "captions": ("captions.source", str, "template, transformers, endpoint or a plug-in module:function"),
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `curate` command to argparse's subparsers."""
+    parser = subparsers.add_parser("curate", help="recordings become a training set", description=__doc__)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, or folders of videos")
+    parser.add_argument("--output", required=True, metavar="DATASET", help="dataset folder, new or begun before")
+    parser.add_argument("--config", metavar="YAML", help="settings by stage, such as `scenes: {ratio: 4}`")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="STAGE.NAME=VALUE", help="one setting; may be repeated"
+    )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
+    for name, (key, kind, text) in _SHORTCUTS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=f"{text} (--set {key}=...)")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Curate with a progress bar per stage; returns the exit code."""
+    from gamecraft.commands.progress import stage_progress
+    from gamecraft.curation.curate import curate
+    from gamecraft.curation.settings import load_settings
+
+    given = {key: getattr(args, name) for name, (key, _, _) in _SHORTCUTS.items()}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    settings = load_settings(Path(args.config) if args.config else None, [*overrides, *args.set])
+    output = Path(args.output)
+    with stage_progress() as on_progress:
+        count = curate(args.inputs, output, settings, processes=args.processes, on_progress=on_progress)
+    print(f"{output}: {count} clips of {settings.split.frames} frames; see {output / 'curation' / 'report.html'}")
+    return 0

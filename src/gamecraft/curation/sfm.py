@@ -1,0 +1,218 @@
+"""The camera of a clip from its pictures alone: tracked points, then incremental structure from motion by COLMAP.
+
+Where the camera only turns there is no structure to be had, and nothing to have it for: then the rotation that explains
+the tracks is the answer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gamecraft.curation.extras import require
+from gamecraft.curation.tracks import Sighting, track_points
+from gamecraft.intrinsics import Intrinsics
+
+__all__ = ["CameraPath", "estimate_path"]
+
+Array = NDArray[np.float64]
+
+# Pairs of key frames whose shared tracks are offered to COLMAP, in key frames from one to the other.
+_GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+_MIN_SHARED = 15
+_TURNING_ERROR = 0.6  # pixels, at which tracks count as explained by turning alone
+_TRUSTED_POINTS = 60.0  # points per key frame at which their number is half trusted
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CameraPath:
+    """The poses of some frames of a clip, in a world of unknown orientation and scale.
+
+    Attributes:
+        frames: [K] numbers of the frames.
+        poses: [K, 4, 4] camera-to-world.
+        confidence: 0 to 1, from how many frames, points and pixels of error there are.
+        turning: whether the camera only turns.
+        error: pixels between where points are seen and where they should be, on average.
+    """
+
+    frames: NDArray[np.int64]
+    poses: Array
+    confidence: float
+    turning: bool
+    error: float
+
+
+def estimate_path(frames: Sequence[NDArray[np.uint8]], lens: Intrinsics, stride: int) -> CameraPath | None:
+    """Estimate the camera of every ``stride``-th frame and of the last; None if nothing can be said.
+
+    Args:
+        frames: F pictures uint8 [H, W, 3].
+        lens: of the pictures.
+
+    Raises:
+        GameCraftError: pycolmap is not installed.
+    """
+    height, width = frames[0].shape[:2]
+    sightings = track_points(frames)
+    keys = sorted({*range(0, len(frames), stride), len(frames) - 1})
+    seen = [sightings[key] for key in keys]
+    focal = np.array([lens.fx * width, lens.fy * height])
+    centre = np.array([lens.cx * width, lens.cy * height])
+    path = _turning(keys, seen, focal, centre)
+    return path or _structure(keys, seen, focal, centre, (width, height))
+
+
+def _turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array) -> CameraPath | None:
+    """The path if rotations explain all tracks, between neighbours and over longer gaps."""
+    rotation = np.eye(3)
+    poses = [np.eye(4)]
+    errors = []
+    # A slow walk looks like turning from one key frame to the next, but not over many.
+    anchor, anchor_rotation = 0, rotation
+    for number in range(1, len(keys)):
+        step = _rotation_between(seen[number - 1], seen[number], focal, centre)
+        if step is None:
+            return None
+        rotation = rotation @ step[0]
+        far = _rotation_error(seen[anchor], seen[number], anchor_rotation.T @ rotation, focal, centre)
+        if far is None:
+            anchor, anchor_rotation = number - 1, poses[-1][:3, :3]
+            far = _rotation_error(seen[anchor], seen[number], step[0], focal, centre)
+        errors.append(max(step[1], far or 0.0))
+        if errors[-1] > 4 * _TURNING_ERROR:
+            return None
+        pose = np.eye(4)
+        pose[:3, :3] = rotation
+        poses.append(pose)
+    error = float(np.median(errors))
+    if error > _TURNING_ERROR:
+        return None
+    confidence = round(1 / (1 + error**2), 4)
+    return CameraPath(
+        frames=np.array(keys), poses=np.stack(poses), confidence=confidence, turning=True, error=round(error, 4)
+    )
+
+
+def _rotation_between(a: Sighting, b: Sighting, focal: Array, centre: Array) -> tuple[Array, float] | None:
+    """The rotation [3, 3] from camera ``b`` to camera ``a`` that explains the shared tracks best, and its error."""
+    _, i, j = np.intersect1d(a.ids, b.ids, return_indices=True)
+    if len(i) < _MIN_SHARED:
+        return None
+    one, two = _bearings(a.points[i], focal, centre), _bearings(b.points[j], focal, centre)
+    weights = np.ones(len(i))
+    rotation = np.eye(3)
+    for _ in range(8):  # reweighted, so that moving things do not count
+        u, _, vt = np.linalg.svd((one * weights[:, None]).T @ two)
+        rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+        residual = np.linalg.norm(one - two @ rotation.T, axis=1) * focal[0]
+        weights = 1 / (residual**2 + 0.25)
+    return rotation, float(np.median(residual))
+
+
+def _rotation_error(a: Sighting, b: Sighting, rotation: Array, focal: Array, centre: Array) -> float | None:
+    """Median pixels by which shared tracks contradict a rotation from ``b`` to ``a``; None if too few are shared."""
+    _, i, j = np.intersect1d(a.ids, b.ids, return_indices=True)
+    if len(i) < _MIN_SHARED:
+        return None
+    one, two = _bearings(a.points[i], focal, centre), _bearings(b.points[j], focal, centre)
+    return float(np.median(np.linalg.norm(one - two @ rotation.T, axis=1)) * focal[0])
+
+
+def _bearings(points: NDArray[np.float32], focal: Array, centre: Array) -> Array:
+    rays = np.concatenate([(points + 0.5 - centre) / focal, np.ones((len(points), 1))], axis=1)
+    return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+
+
+def _structure(
+    keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array, size: tuple[int, int]
+) -> CameraPath | None:
+    colmap = require("pycolmap", "estimating camera poses")
+    colmap.logging.minloglevel = 3
+    with tempfile.TemporaryDirectory(prefix="gamecraft-sfm-") as folder:
+        database = Path(folder) / "database.db"
+        _write_database(colmap, database, keys, seen, [*focal, *centre], size)
+        verifier, geometry = colmap.GeometricVerifierOptions(), colmap.TwoViewGeometryOptions()
+        verifier.num_threads = 1
+        geometry.ransac.random_seed = 0
+        geometry.ransac.max_error = 2.0
+        colmap.geometric_verification(database, verifier, two_view_geometry_options=geometry)
+        models = colmap.incremental_mapping(database, folder, folder, _mapping_options(colmap))
+    if not models:
+        return None
+    model = max(models.values(), key=lambda found: found.num_reg_images())
+    poses = {}
+    for image in model.images.values():
+        if image.has_pose:
+            pose = np.eye(4)
+            pose[:3] = image.cam_from_world().inverse().matrix()
+            poses[int(image.name)] = pose
+    frames = np.array(sorted(poses))
+    error = float(model.compute_mean_reprojection_error())
+    density = model.compute_mean_observations_per_reg_image()
+    confidence = len(frames) / len(keys) * density / (density + _TRUSTED_POINTS) / (1 + error**2)
+    return CameraPath(
+        frames=frames,
+        poses=np.stack([poses[int(frame)] for frame in frames]),
+        confidence=round(float(confidence), 4),
+        turning=False,
+        error=round(error, 4),
+    )
+
+
+def _write_database(
+    colmap: Any,
+    path: Path,
+    keys: Sequence[int],
+    seen: Sequence[Sighting],
+    parameters: list[float],
+    size: tuple[int, int],
+) -> None:
+    database = colmap.Database.open(path)
+    camera = colmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=parameters)
+    camera.has_prior_focal_length = True
+    camera_id = database.write_camera(camera)
+    rig = colmap.Rig()
+    rig.add_ref_sensor(colmap.sensor_t(colmap.SensorType.CAMERA, camera_id))
+    rig_id = database.write_rig(rig)
+    images = []
+    for key, sighting in zip(keys, seen, strict=True):
+        image = colmap.Image(name=f"{key:06d}", camera_id=camera_id)
+        image.image_id = database.write_image(image)
+        frame = colmap.Frame()
+        frame.rig_id = rig_id
+        frame.add_data_id(image.data_id)
+        database.write_frame(frame)
+        # COLMAP's pixels have their middle at a half, OpenCV's at a whole number.
+        database.write_keypoints(image.image_id, sighting.points + np.float32(0.5))
+        images.append(image.image_id)
+    for first in range(len(keys)):
+        for second in (first + gap for gap in _GAPS if first + gap < len(keys)):
+            _, i, j = np.intersect1d(seen[first].ids, seen[second].ids, return_indices=True)
+            if len(i) >= _MIN_SHARED:
+                database.write_matches(images[first], images[second], np.stack([i, j], axis=1).astype(np.uint32))
+    database.close()
+
+
+def _mapping_options(colmap: Any) -> Any:
+    """Known lens, one model, the same result every time."""
+    options = colmap.IncrementalPipelineOptions()
+    options.num_threads = 1
+    options.random_seed = 0
+    options.ba_refine_focal_length = False
+    options.ba_refine_extra_params = False
+    options.extract_colors = False
+    options.multiple_models = False
+    options.min_model_size = 5
+    options.mapper.init_min_tri_angle = 4
+    options.mapper.init_min_num_inliers = 50
+    options.mapper.abs_pose_min_num_inliers = _MIN_SHARED
+    # Clips are short and their tracks long, so that local adjustment sees nearly everything.
+    options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.5
+    return options

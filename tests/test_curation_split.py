@@ -1,0 +1,127 @@
+"""Measures, scenes, splits and the filters that need nothing else."""
+
+import numpy as np
+import pytest
+
+from curation_material import FPS, pan, write_raw
+from gamecraft.curation.duplicates import Duplicates
+from gamecraft.curation.measure import COLUMNS, Measure, read_measures
+from gamecraft.curation.phash import difference_hash, hash_bytes, hash_distances
+from gamecraft.curation.picture import Picture
+from gamecraft.curation.runner import Runner
+from gamecraft.curation.scenes import Scenes, adaptive_cuts
+from gamecraft.curation.split import Split, jerks
+from gamecraft.curation.store import Store, Unit
+
+scenedetect = pytest.importorskip("scenedetect")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict, np.ndarray]:
+    """A recording of three scenes, cut at frames 30 and 55, measured in two pieces."""
+    folder = tmp_path_factory.mktemp("measured")
+    frames = np.concatenate([pan(1, 30), pan(2, 25), pan(3, 30)])
+    video = write_raw(folder, "cuts", frames)
+    store = Store(folder / "curation")
+    units = [
+        Unit(name="cuts/0", inputs={"first": 0, "count": 40}, place=str(video)),
+        Unit(name="cuts/1", inputs={"first": 40, "count": None}, place=str(video)),
+    ]
+    with Runner(store) as runner:
+        runner.run(Measure(fps=FPS), units)
+    return store, read_measures(store, ["cuts/0", "cuts/1"]), frames
+
+
+def test_pieces_measure_what_the_whole_does(measured: tuple[Store, dict, np.ndarray], tmp_path) -> None:
+    _, columns, frames = measured
+    whole = Measure(fps=FPS).process(
+        Unit(name="w", inputs={"first": 0, "count": None}, place=str(write_raw(tmp_path, "w", frames))), Store(tmp_path)
+    )
+    assert whole["frames"] == 85
+    for name in COLUMNS:
+        np.testing.assert_allclose(columns[name], whole[name], err_msg=name)
+    assert columns["hash"] == whole["hash"]
+
+
+def test_flow_is_the_share_of_the_width_that_the_picture_moves(measured: tuple[Store, dict, np.ndarray]) -> None:
+    columns = measured[1]
+    assert np.median(columns["flow_x"]) == pytest.approx(-3 / 160, rel=0.1)
+    assert abs(np.median(columns["flow_y"])) < 0.002
+
+
+def test_scenes_end_at_cuts(measured: tuple[Store, dict, np.ndarray]) -> None:
+    store = measured[0]
+    result = Scenes().process(Unit(name="cuts", inputs={"segments": ["cuts/0", "cuts/1"]}), store)
+    assert result["cuts"] == [30, 55]
+    assert result["scenes"] == [[0, 30], [30, 55], [55, 85]]
+
+
+def test_the_rule_is_that_of_pyscenedetect(measured: tuple[Store, dict, np.ndarray]) -> None:
+    _, columns, frames = measured
+    detector = scenedetect.AdaptiveDetector(adaptive_threshold=2.0, min_content_val=5.0, min_scene_len=3)
+    found = [
+        cut.frame_num
+        for number, frame in enumerate(frames)
+        for cut in detector.process_frame(scenedetect.FrameTimecode(number, 24.0), frame[..., ::-1].copy())
+    ]
+    ours = adaptive_cuts(columns["content"], ratio=2.0, content=5.0, window=2, min_frames=3)
+    assert found == ours == [30, 55]
+
+
+def test_a_turn_that_flow_explains_is_no_cut() -> None:
+    values = np.full(40, 2.0)
+    values[20] = 50.0
+    rule = {"ratio": 3.0, "content": 8.0, "window": 2, "min_frames": 3}
+    assert adaptive_cuts(values, **rule) == [20]
+    assert adaptive_cuts(values, **rule, confirmed=np.zeros(40, bool)) == []
+
+
+def test_clips_avoid_cuts_and_jerks(measured: tuple[Store, dict, np.ndarray]) -> None:
+    store = measured[0]
+    inputs = {"segments": ["cuts/0", "cuts/1"], "scenes": [[0, 30], [30, 55], [55, 85]]}
+    result = Split(frames=12, margin=1).process(Unit(name="cuts", inputs=inputs), store)
+    assert result["clips"] == [0, 12, 31, 56, 68]
+    assert result["left_over"] == 85 - 5 * 12
+    flow = np.zeros((20, 2))
+    flow[10:12, 0] = 0.3
+    assert jerks(flow, 0.1).tolist() == [10, 12]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ({"luma": 0.01}, "dark"),
+        ({"bright": 0.9}, "overexposed"),
+        ({"change": 0.0}, "static"),
+        ({"sharpness": 0.02}, "blurred"),
+        ({}, None),
+    ],
+)
+def test_bad_pictures_are_rejected_for_what_is_wrong(spoilt: dict, reason: str | None, tmp_path) -> None:
+    good = {"luma": 0.4, "bright": 0.0, "change": 0.02, "sharpness": 0.4, "flow": 0.01}
+    frames = 10
+    columns = {name: [{**good, **spoilt}.get(name, 0.0)] * frames for name in COLUMNS}
+    store = Store(tmp_path)
+    store.write("measure", "a/0", {"hash": ["0" * 16] * frames, **columns})
+    unit = Unit(name="a", inputs={"segments": ["a/0"], "frames": frames, "clips": [0]})
+    (clip,) = Picture().process(unit, store)["clips"]
+    assert (clip["rejected"] or [None])[0] == reason
+
+
+def test_hashes_tell_pictures_apart() -> None:
+    one, other = pan(1, 1)[0, ..., 0], pan(2, 1)[0, ..., 0]
+    noisy = np.clip(one.astype(int) + np.random.default_rng(0).integers(-4, 5, one.shape), 0, 255).astype(np.uint8)
+    codes = hash_bytes([difference_hash(np.ascontiguousarray(grey)) for grey in (one, noisy, other)])
+    near, far = hash_distances(codes[0], codes[1:])
+    assert near <= 4
+    assert far >= 16
+
+
+def test_the_first_of_equal_clips_stays(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    one, other = ([rng.bytes(8).hex() for _ in range(8)] for _ in range(2))
+    clips = {"a/0": one, "b/0": other, "b/1": one}
+    result = Duplicates().process(Unit(name="all", inputs={"clips": clips}), Store(tmp_path))["clips"]
+    assert list(result) == ["b/1"]
+    assert result["b/1"][0] == "duplicate"
+    assert "a/0" in result["b/1"][1]
