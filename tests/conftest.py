@@ -7,6 +7,8 @@ import torch
 from gamecraft.pipeline import GameCraftPipeline
 from tiny import tiny_pipeline
 
+pytest_plugins = ["page_fixtures"]
+
 torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
 
 

@@ -23,7 +23,7 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 """Seconds until a test gives up; the machine may be busy."""
 
 _TOOLS = """
@@ -93,6 +93,12 @@ class Driver:
         self.page.wait_for_selector("#begin:enabled", timeout=_PATIENCE * 1000)
         return self
 
+    def open_linked(self) -> "Driver":
+        """Load the page by a link that leads into a play, and wait for it."""
+        self.page.goto(self.url)
+        self.until(lambda: self.of("state"))
+        return self
+
     def begin(self) -> "Driver":
         """Press Play and wait for the picture of the start."""
         self.page.click("#begin")
@@ -108,12 +114,28 @@ class Driver:
         self.pause()
 
     def pause(self) -> None:
-        """Pause, and wait until all pictures of the chunks that were announced are here."""
+        """Pause, and wait until the last picture of the chunks that were announced is on the screen."""
         self.page.keyboard.press("p")
-        self.until(lambda: not self.state["playing"])
-        self.until(
-            lambda: self.frames[-1].chunk == self.of("chunk")[-1]["chunk"] and FrameFlag.LAST in self.frames[-1].flags
-        )
+        self.until(lambda: not self.state["playing"], "for the pause")
+        last = self.of("chunk")[-1]["chunk"]
+        self.until(lambda: self.frame.chunk == last and FrameFlag.LAST in self.frame.flags, "for the last picture")
+        self.settle()
+
+    def played(self) -> dict[int, bytes]:
+        """The encoded pictures of the play, by the number of their frame."""
+        return self._pictures(FrameFlag(0))
+
+    def see_replay_of(self, played: dict[int, bytes]) -> None:
+        """Wait until a replay has ended, and compare. A busy machine may leave out pictures, never the last."""
+        self.until(lambda: max(played) in self._pictures(FrameFlag.REPLAY), "for the end of the replay")
+        replayed = self._pictures(FrameFlag.REPLAY)
+        common = replayed.keys() & played.keys()
+        assert len(common) > 1
+        assert {frame: replayed[frame] for frame in common} == {frame: played[frame] for frame in common}
+
+    def _pictures(self, kind: FrameFlag) -> dict[int, bytes]:
+        flags = FrameFlag.STILL | FrameFlag.REPLAY
+        return {frame.frame: frame.picture for frame in self.frames if frame.flags & flags == kind}
 
     def until(self, condition: Callable[[], Any], what: str = "") -> Any:
         """Let the page go on until a condition is true; its value."""
