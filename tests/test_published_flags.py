@@ -113,12 +113,12 @@ def test_the_command_for_the_accelerated_model() -> None:
 def test_the_command_for_little_memory() -> None:
     run = run_of(LOW_VRAM, DISABLE_SP="1", CPU_OFFLOAD="1", WORLD_SIZE="1")
     assert (run.frames, run.runtime.ulysses) == (33, 1)
-    assert (run.runtime.offload, run.runtime.weights, run.runtime.branches) == ("model", "fp8", "sequential")
+    assert (run.runtime.offload, run.runtime.weights, run.runtime.branches) == ("group", "fp8", "sequential")
 
 
 def test_the_environment_is_read() -> None:
     assert run_of(START).runtime.offload == "none"
-    assert run_of(START, CPU_OFFLOAD="1").runtime.offload == "model"
+    assert run_of(START, CPU_OFFLOAD="1").runtime.offload == "group"
     assert run_of(START, CPU_OFFLOAD="0").runtime.offload == "none"
     with pytest.raises(InputError, match="DISABLE_SP is set, so the other 7 processes have nothing to do"):
         run_of(START, DISABLE_SP="1", WORLD_SIZE="8")
@@ -131,7 +131,7 @@ def test_the_environment_is_read() -> None:
         ("--use-deepcache 0", {"cache": "none"}),
         ("--precision fp16", {"dtype": "fp16"}),
         ("--use-fp8 --weights int8", {"weights": "int8"}),
-        ("--runtime minimal", {"offload": "group", "weights": "fp8"}),
+        ("--runtime low-vram", {"offload": "group", "weights": "fp8"}),
     ],
 )
 def test_flags_become_runtime_options(words: str, wanted: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ def test_the_published_command_makes_the_video(folder: Path, weights: Path, caps
     video, rate = read_video("results/village.mp4")
     assert (video.shape, rate) == ((66, 16, 32, 3), 24)
     settings = json.loads(Path("results/village.json").read_text())["settings"]
-    assert (settings["seed"], settings["runtime"]["offload"]) == (250160, "model")
+    assert (settings["seed"], settings["runtime"]["offload"]) == (250160, "group")
 
     pipe = load_published(PublishedFolder.of(weights / STANDARD, weights / "stdmodels"), rope_axes_dim=ROPE_AXES)
     pipe.register_to_config(batch_guidance=False)

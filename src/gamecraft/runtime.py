@@ -158,8 +158,8 @@ class Runtime:
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
     "balanced": {"offload": "model", "branches": "sequential"},
-    "low-vram": {"offload": "model", "weights": "fp8", "branches": "sequential", "tiling": "on"},
-    "minimal": {"offload": "group", "weights": "fp8", "branches": "sequential", "tiling": "on"},
+    "compact": {"offload": "model", "weights": "fp8", "branches": "sequential", "tiling": "on"},
+    "low-vram": {"offload": "group", "weights": "fp8", "branches": "sequential", "tiling": "on"},
 }
-"""By memory, largest first: everything on the GPU; one network at a time; the published recipe for 24 GB; a block at a
-time."""
+"""By memory, largest first: everything on the GPU; one network at a time; that and fp8; a block at a time and fp8, for
+what the published recipe does with 24 GB."""

@@ -228,7 +228,7 @@ def _runtime(args: argparse.Namespace, given: Mapping[str, Any], environment: Ma
     if given.get("use_sage"):
         options["attention"] = "sage"
     if given.get("cpu_offload") or environment.get("CPU_OFFLOAD", "").lower() in _ON:
-        options |= {"offload": "model", "branches": "sequential"}
+        options |= {"offload": "group", "branches": "sequential"}
     processes = int(environment.get("WORLD_SIZE", "1"))
     if environment.get("DISABLE_SP", "").lower() in _ON:
         if processes > 1:

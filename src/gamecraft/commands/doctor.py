@@ -1,0 +1,84 @@
+"""What this machine has, what is installed, and which preset fits, with the reason."""
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gamecraft.estimate import Work
+
+__all__ = ["add_parser", "choose_preset", "run"]
+
+_GB = 1e9
+_PACKAGES = {
+    "flash_attn": "attention flash",
+    "sageattention": "attention sage",
+    "xformers": "attention xformers",
+    "kernels": "attention ..._hub",
+    "torchao": "weights int8 and fp8-scaled",
+    "peft": "LoRA",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the `doctor` command to argparse's subparsers."""
+    parser = subparsers.add_parser("doctor", help="what this machine can run, and how", description=__doc__)
+    parser.add_argument("--memory", type=float, metavar="GB", help="pretend that the GPU has so much")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; always successful."""
+    import torch
+
+    from gamecraft.commands.quiet import quiet_libraries
+    from gamecraft.sizes import sizes_of
+
+    quiet_libraries()
+    print(f"python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.system()}")
+    memory = _main_memory()
+    print(f"main memory {memory / _GB:.0f} GB, free disk here {shutil.disk_usage(Path()).free / _GB:.0f} GB")
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    for gpu in gpus:
+        print(f"GPU {gpu.name}, {gpu.total_memory / _GB:.0f} GB")
+    for package, purpose in _PACKAGES.items():
+        there = "installed" if importlib.util.find_spec(package) else f"not installed: pip install {package}"
+        print(f"  {purpose:<28} {there}")
+    room = args.memory * _GB if args.memory else min((float(gpu.total_memory) for gpu in gpus), default=0.0)
+    model = sizes_of("13b")
+    work = model.work(model.height, model.width, history=model.latents)
+    print("\nembedded model: runs anywhere, as it is")
+    if not room:
+        stored = work.transformer.weight_bytes - work.transformer.quantisable_bytes / 2
+        print(
+            f"published 13B model: no GPU. On the CPU its transformer takes {stored / _GB:.0f} GB with --weights fp8 "
+            f"and {work.transformer.flop / 1e12:.0f} TFLOP a step, hours for a chunk"
+        )
+        return 0
+    name, needs = choose_preset(work, room)
+    for preset, needed in needs.items():
+        print(f"  --runtime {preset:<10} needs {needed / _GB:5.1f} GB of {room / _GB:.1f}")
+    fits = f"--runtime {name}" if name else "no preset fits at 1216x704; try a smaller --height and --width"
+    print(f"published 13B model: {fits}")
+    return 0
+
+
+def choose_preset(work: "Work", room: float) -> tuple[str | None, dict[str, float]]:
+    """The first preset, from the one that wants most, that fits into ``room`` bytes; and what each needs."""
+    from gamecraft.estimate import Assumptions, estimate
+    from gamecraft.runtime import PRESETS, Runtime
+
+    device = Assumptions(peak_tflops=1.0, memory_gb=room / _GB)  # only the memory is asked for
+    needs = {
+        name: sum(estimate(work, Runtime.preset(name), device, steps=1, guided=True).memory.values())
+        for name in PRESETS
+    }
+    return next((name for name, needed in needs.items() if needed <= room), None), needs
+
+
+def _main_memory() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if hasattr(os, "sysconf") else 0.0
