@@ -18,9 +18,10 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: Any) -> None:
     """Add the `play` command to argparse's subparsers."""
+    from gamecraft.commands.runtime_options import add_runtime_options
+
     parser = subparsers.add_parser("play", help="play in the browser", description=__doc__)
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="model folder; default: the embedded one")
-    parser.add_argument("--device", default="cpu", help="where the model computes, such as cuda; default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument(
@@ -34,12 +35,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="where sessions are kept; default: the user's")
     parser.add_argument("--players", type=int, default=4, metavar="N", help="who play at a time; default: %(default)s")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    add_runtime_options(parser)
     parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; returns the exit code."""
     # What is wrong with the options is said before the libraries are loaded, which takes seconds.
+    from gamecraft.commands.runtime_options import runtime_from
     from gamecraft.model_folder import check_model_folder, embedded_model
     from gamecraft.serving.config import ServerConfig, default_state_folder, is_loopback
 
@@ -57,10 +60,11 @@ def run(args: argparse.Namespace) -> int:
         model=args.model,
         max_players=args.players,
     )
+    runtime = runtime_from(args)
     check_model_folder(args.model or embedded_model())
 
     from gamecraft.serving.listen import listen, serve
 
     with listen(config) as socket:
         print("gamecraft play: loading the model ...", file=sys.stderr)
-        return serve(config, socket, device=args.device, open_browser=not args.no_browser)
+        return serve(config, socket, runtime, open_browser=not args.no_browser)

@@ -61,6 +61,7 @@ def create_app(config: ServerConfig, load: LoadPipeline) -> FastAPI:
         await server.stop()
 
     app = FastAPI(title="gamecraft", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.state.server = server
     app.add_middleware(AccessControl, config=config)
     app.middleware("http")(_harden)
     app.add_exception_handler(InputError, _input_error)

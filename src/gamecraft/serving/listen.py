@@ -10,6 +10,7 @@ import uvicorn
 
 from gamecraft.errors import InputError
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.runtime import Runtime
 from gamecraft.serving.config import ServerConfig
 from gamecraft.serving.messages import MAX_MESSAGE_BYTES
 
@@ -32,11 +33,11 @@ def listen(config: ServerConfig) -> sockets.socket:
         raise InputError(f"cannot listen at {config.host}, port {config.port}: {reason}; try --port 0") from None
 
 
-def serve(config: ServerConfig, socket: sockets.socket, *, device: str = "cpu", open_browser: bool = False) -> int:
+def serve(config: ServerConfig, socket: sockets.socket, runtime: Runtime, *, open_browser: bool = False) -> int:
     """Serve at a socket until SIGINT or SIGTERM, then write all sessions to disk; returns the exit code."""
     from gamecraft.serving.app import create_app
 
-    app = create_app(config, partial(_load, config, device))
+    app = create_app(config, partial(_load, config, runtime))
     url = _url(config, socket)
     settings = uvicorn.Config(
         app,
@@ -55,12 +56,12 @@ def serve(config: ServerConfig, socket: sockets.socket, *, device: str = "cpu", 
     return 0
 
 
-def _load(config: ServerConfig, device: str) -> GameCraftPipeline:
+def _load(config: ServerConfig, runtime: Runtime) -> GameCraftPipeline:
     from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.loading import load_pipeline
 
     quiet_libraries()
-    return load_pipeline(config.model, device=device)
+    return load_pipeline(config.model, runtime=runtime)
 
 
 def _url(config: ServerConfig, socket: sockets.socket) -> str:

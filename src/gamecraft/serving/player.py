@@ -174,10 +174,10 @@ class Player:
         game = self._game()
         game.name, game.kept = request.name or game.name, True
         await self._server.store.save(game)
+        self.stage.send_state()
         url = f"/api/sessions/{game.id}/file"
         generation = self.stage.generation
         self._outbox.put(Saved(generation=generation, id=request.id, session=game.id, name=game.name, url=url))
-        self.stage.send_state()
 
     # --- the running session -----------------------------------------------------------------------------------------
 

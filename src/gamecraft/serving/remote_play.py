@@ -5,6 +5,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -76,13 +77,14 @@ class RemotePlay:
         """
         headers = {"Authorization": f"Bearer {token}"} if token else None
         self._timeout = timeout
+        self._stack = ExitStack()
         self._kept: deque[ServerMessage | Frame] = deque()
         self._seq = self._ids = 0
         self._moment = time.monotonic()
         self.state: State | None = None
         try:
-            self._socket: ClientConnection = connect(
-                url, additional_headers=headers, open_timeout=timeout, max_size=2**26, compression=None
+            self._socket: ClientConnection = self._stack.enter_context(
+                connect(url, additional_headers=headers, open_timeout=timeout, max_size=2**26, compression=None)
             )
         except (OSError, InvalidHandshake, TimeoutError, ValueError) as error:
             raise ConnectionLostError(f"cannot connect to {url}: {error}") from None
@@ -101,7 +103,7 @@ class RemotePlay:
 
     def close(self) -> None:
         """Leave; the session stays on the server."""
-        self._socket.close()
+        self._stack.close()
 
     # --- asking ------------------------------------------------------------------------------------------------------
 

@@ -85,9 +85,10 @@ class GameServer:
 
     async def stop(self) -> None:
         """Write all sessions to disk and end."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # connections that end begin others, which save
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         for game in self.store.loaded():
             if game.dirty:
                 try:

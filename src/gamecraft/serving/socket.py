@@ -66,6 +66,14 @@ class Connection:
     async def run(self) -> None:
         """Serve the connection until it ends."""
         await self._socket.accept()
+        ended = asyncio.Event()
+        self._server.spawn(self._run(ended))  # a task of its own, which cleans up even if this one is cancelled
+        try:
+            await ended.wait()
+        finally:
+            self._outbox.close(1000)
+
+    async def _run(self, ended: asyncio.Event) -> None:
         sender = asyncio.create_task(self._send())
         others: list[asyncio.Task[None]] = []
         try:
@@ -75,6 +83,9 @@ class Connection:
             await asyncio.wait([sender, *others], return_when=asyncio.FIRST_COMPLETED)
         except _EndError:
             pass
+        except asyncio.CancelledError:  # the server stops
+            self._outbox.close(1012)
+            raise
         finally:
             for task in others:
                 task.cancel()
@@ -84,6 +95,7 @@ class Connection:
                 await asyncio.wait([sender], timeout=2)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
+            ended.set()
 
     # --- in ----------------------------------------------------------------------------------------------------------
 

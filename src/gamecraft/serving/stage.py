@@ -222,10 +222,10 @@ class Stage:
 
     def _pause(self, reason: Paused) -> None:
         self.paused = reason
+        self.send_state()
         if self._step_id is not None:
             self._outbox.put(Done(generation=self.generation, id=self._step_id))
             self._step_id = None
-        self.send_state()
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
