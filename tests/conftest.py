@@ -7,7 +7,7 @@ import torch
 from gamecraft.pipeline import GameCraftPipeline
 from tiny import tiny_pipeline
 
-pytest_plugins = ["page_fixtures"]
+pytest_plugins = ["page_fixtures", "training_cases"]
 
 torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
 

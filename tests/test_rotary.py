@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -29,11 +29,13 @@ angles = st.floats(-1.2, 1.2)
 coordinates = st.floats(-5, 5)
 
 
+@settings(deadline=None, max_examples=30)
 @given(angles, angles, st.tuples(coordinates, coordinates, coordinates))
 def test_the_rays_meet_in_the_camera(yaw: float, pitch: float, place: tuple[float, float, float]) -> None:
     torch.testing.assert_close(camera_centres(rays(yaw, pitch, place))[0, 0], torch.tensor(place), atol=1e-4, rtol=1e-4)
 
 
+@settings(deadline=None, max_examples=30)
 @given(angles)
 def test_turning_moves_all_yaws_by_the_angle(yaw: float) -> None:
     before, after = (sight_positions(r, 16, (3.0,), 10.0) for r in (rays(), rays(yaw)))
@@ -57,7 +59,25 @@ def test_frames_of_one_latent_share_the_middle_of_their_positions() -> None:
 
 
 def sighted_model() -> GameCraftTransformer3DModel:
-    return tiny_model(history_rays="true", rope_depths=(2.0, 8.0), rope_axes_dim=(4, 4, 4, 2, 2))
+    return tiny_model(history_rays="true", rope_depths=(2.0, 8.0), rope_axes_dim=(4, 4, 4, 2, 2), rope_values=True)
+
+
+def test_rotated_values_depend_on_where_tokens_lie_to_each_other_alone() -> None:
+    model = tiny_model(rope_values=True)
+    attention = model.single_transformer_blocks[0].attn
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(1, n, 32, generator=generator) for n in (6, 1))
+    positions = torch.rand(1, 6, 3, generator=generator)
+
+    def attend(shift: float) -> Tensor:
+        found: Tensor = attention(image, text[:, :0], image_rotary_emb=model.rope(positions + shift))[0]
+        return found
+
+    torch.testing.assert_close(attend(0.0), attend(7.5), atol=1e-5, rtol=1e-4)
+    plain = (
+        tiny_model().single_transformer_blocks[0].attn(image, text[:, :0], image_rotary_emb=model.rope(positions))[0]
+    )
+    assert not torch.allclose(attend(0.0), plain, atol=1e-3)
 
 
 def test_every_sample_of_a_batch_has_its_own_positions() -> None:

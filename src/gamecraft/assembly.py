@@ -1,5 +1,6 @@
 """Puts separately trained parts together as a model folder."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,7 +16,10 @@ from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
 
-__all__ = ["assemble"]
+__all__ = ["SAMPLING_FILE", "assemble"]
+
+SAMPLING_FILE = "sampling.json"
+"""In a trained transformer's folder: the shift, number of steps and guidance scale it was trained for."""
 
 
 def assemble(
@@ -25,7 +29,7 @@ def assemble(
     output: Path,
     *,
     dtype: torch.dtype = torch.float16,
-    shift: float,
+    shift: float | None = None,
     **settings: Any,
 ) -> None:
     """Write a model folder that ``load_pipeline`` opens; it appears whole or not at all.
@@ -36,7 +40,8 @@ def assemble(
         output: a new folder.
         dtype: type in which the weights are stored.
         shift: of the noise schedule, see ``FlowMatchEulerDiscreteScheduler``.
-        settings: further arguments of ``GameCraftPipeline``, such as chunk_frames.
+        settings: further arguments of ``GameCraftPipeline``, such as chunk_frames. The shift, num_inference_steps and
+            guidance_scale that are not given are those the transformer was trained for.
 
     Raises:
         CheckpointError: a part is missing or damaged, the parts do not fit each other, or ``output`` exists.
@@ -47,6 +52,8 @@ def assemble(
     for folder in (transformer, vae, *towers):
         if not folder.is_dir():
             raise CheckpointError(f"there is no folder {folder}")
+    trained = _trained_sampling(transformer)
+    trained_shift = trained.pop("shift", 3.0)
     try:
         pipe = GameCraftPipeline(
             vae=_load_vae(vae),
@@ -55,8 +62,8 @@ def assemble(
             text_encoder_2=CLIPTextModel.from_pretrained(towers[2]),
             tokenizer_2=AutoTokenizer.from_pretrained(towers[3]),
             transformer=GameCraftTransformer3DModel.from_pretrained(transformer),
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
-            **settings,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=trained_shift if shift is None else shift),
+            **trained | settings,
         )
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"a part cannot be loaded: {str(error).strip().splitlines()[0]}") from error
@@ -69,6 +76,17 @@ def assemble(
         os.replace(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _trained_sampling(transformer: Path) -> dict[str, Any]:
+    file = transformer / SAMPLING_FILE
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+        return {name: found[name] for name in ("shift", "num_inference_steps", "guidance_scale") if name in found}
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def _load_vae(folder: Path) -> Any:

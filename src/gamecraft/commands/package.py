@@ -18,9 +18,17 @@ def add_parser(subparsers: Any) -> None:
     ):
         parser.add_argument(f"--{name}", required=True, type=Path, metavar="FOLDER", help=text)
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: %(default)s")
-    parser.add_argument("--shift", type=float, default=3.0, metavar="S", help="noise schedule; default: %(default)s")
-    parser.add_argument("--steps", type=int, default=12, metavar="N", help="default steps; default: %(default)s")
-    parser.add_argument("--guidance", type=float, default=1.0, metavar="G", help="default scale; default: %(default)s")
+    for name, kind, text in (
+        ("shift", float, "of the noise schedule"),
+        ("steps", int, "default number of denoising steps"),
+        ("guidance", float, "default guidance scale"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            metavar=name[0].upper(),
+            help=f"{text}; default: what the transformer was trained for",
+        )
     parser.add_argument(
         "--history-clips", type=int, default=1, metavar="N", help="past chunks seen; default: %(default)s"
     )
@@ -36,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     quiet_libraries()
     dtypes = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    chosen = {"num_inference_steps": args.steps, "guidance_scale": args.guidance}
     assemble(
         args.transformer,
         args.vae,
@@ -43,9 +52,8 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         dtype=dtypes[args.dtype],
         shift=args.shift,
-        num_inference_steps=args.steps,
-        guidance_scale=args.guidance,
         history_clips=args.history_clips,
+        **{name: value for name, value in chosen.items() if value is not None},
     )
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")

@@ -90,7 +90,16 @@ class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
     """Joint attention of image and text tokens whose rotary tables may differ between the samples of a batch.
 
     The base class gives the hooks for attention backends and context parallelism.
+
+    Args:
+        values: rotate values too, and what was attended to back by the position of the token that asked. A token then
+            gets the others as they lie relative to itself (GTA, arXiv 2310.10375): how far between two tokens the
+            content to be copied lies is no longer lost.
     """
+
+    def __init__(self, *, values: bool = False) -> None:
+        super().__init__()
+        self.values = values
 
     def __call__(
         self,
@@ -113,6 +122,8 @@ class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
         query, key = attn.norm_q(query), attn.norm_k(key)
         if image_rotary_emb is not None:
             query, key = (_rotate_first(x, image_rotary_emb) for x in (query, key))
+            if self.values:
+                value = _rotate_first(value, image_rotary_emb)
         if dual:
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
             text = [layer(encoder_hidden_states).unflatten(2, (attn.heads, -1)) for layer in layers]
@@ -126,6 +137,9 @@ class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
             backend=self._attention_backend,
             parallel_config=self._parallel_config,
         )
+        if self.values and image_rotary_emb is not None:
+            cosines, sines = image_rotary_emb
+            attended = _rotate_first(attended, (cosines, -sines))
         attended = attended.flatten(2, 3).to(query.dtype)
         image, words = attended[:, :image_tokens], attended[:, image_tokens:]
         return (attn.to_out[0](image), attn.to_add_out(words)) if dual else (image, words)

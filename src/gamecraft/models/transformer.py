@@ -86,6 +86,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             which the token's ray reaches at each depth (see `gamecraft.models.rotary`); rope_axes_dim is then
             (time, pitch, yaw, pitch, yaw, ...). Needs history_rays="true".
         rope_per_radian: units of position per radian of pitch and yaw.
+        rope_values: rotate values and attended values as well as queries and keys, see `RotaryAttnProcessor`.
         action_channels: channels of the action encoder before its patch embedding.
         spatial_ratio: pixels per latent position along one side.
         history_rays: "zero" gives history frames the feature of an all-zero ray map, as published; "true" encodes
@@ -134,6 +135,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         rope_axes_dim: tuple[int, ...] = (16, 56, 56),
         rope_depths: tuple[float, ...] = (),
         rope_per_radian: float = 8.0,
+        rope_values: bool = False,
         action_channels: int = 16,
         spatial_ratio: int = 8,
         history_rays: Literal["zero", "true"] = "zero",
@@ -172,7 +174,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         )
         self.rope = RotaryEmbedding(rope_axes_dim, rope_theta)
         for block in (*self.transformer_blocks, *self.single_transformer_blocks):
-            block.attn.set_processor(RotaryAttnProcessor())
+            block.attn.set_processor(RotaryAttnProcessor(values=rope_values))
         hidden_size = num_attention_heads * attention_head_dim
         self.action_encoder = ActionEncoder(hidden_size, spatial_ratio, action_channels, patch_size)
 

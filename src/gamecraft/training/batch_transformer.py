@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from gamecraft.denoising import Conditioning, denoise
 from gamecraft.history import History, model_input
-from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
-from gamecraft.rays import pixel_directions, rays_along
+from gamecraft.rays import rays_along
 from gamecraft.training.chunk_batches import ChunkBatch
 from gamecraft.training.objectives import TIMESTEPS
 
@@ -52,29 +51,26 @@ class BatchTransformer(nn.Module):
 
     Args:
         transformer: the model to train or to compare with.
-        intrinsics, height, width: the lens and the size in pixels of the videos.
+        directions: unit directions [3, H, W] of the pixels, from `pixel_directions`.
         compiled: compile everything, once for each kind of history; otherwise everything runs eagerly.
     """
 
     directions: Tensor
 
-    def __init__(
-        self,
-        transformer: GameCraftTransformer3DModel,
-        *,
-        intrinsics: Intrinsics,
-        height: int,
-        width: int,
-        compiled: bool,
-    ) -> None:
+    def __init__(self, transformer: GameCraftTransformer3DModel, directions: Tensor, *, compiled: bool) -> None:
         super().__init__()
         self.transformer = transformer
-        self.register_buffer("directions", pixel_directions(intrinsics, height, width), persistent=False)
+        self.register_buffer("directions", directions, persistent=False)
         self._run = torch.compile(self._velocity, dynamic=False) if compiled else self._velocity
-        self._compiled = compiled
+        self.compiled = compiled
 
-    def forward(self, noisy: Tensor, sigmas: Tensor, history: History, conditions: Conditions) -> Tensor:
-        """Velocity [B, C, t, h, w] float32 of chunks noisy [B, C, t, h, w] at noise levels sigmas [B]."""
+    def forward(
+        self, noisy: Tensor, sigmas: Tensor, history: History, conditions: Conditions, guidance: Tensor | None = None
+    ) -> Tensor:
+        """Velocity [B, C, t, h, w] float32 of chunks noisy [B, C, t, h, w] at noise levels sigmas [B].
+
+        guidance: scales [B], for a model with guidance_embeds.
+        """
         device = self.directions.device
         conditions = conditions.to(device)
         velocity: Tensor = self._run(
@@ -86,13 +82,14 @@ class BatchTransformer(nn.Module):
             pooled=conditions.pooled,
             frames=tuple(poses.shape[1] for poses in history.poses),
             history_latents=history.num_latents,
+            guidance=None if guidance is None else guidance.to(device),
         )
         return velocity
 
     @cached_property
     def _sampler(self) -> Any:
         """The transformer as it is called for sampling; a property, so that it is no second submodule."""
-        return torch.compile(self.transformer, dynamic=False) if self._compiled else self.transformer
+        return torch.compile(self.transformer, dynamic=False) if self.compiled else self.transformer
 
     @torch.no_grad()
     def sample(
@@ -153,6 +150,7 @@ class BatchTransformer(nn.Module):
         pooled: Tensor,
         frames: tuple[int, ...],
         history_latents: int,
+        guidance: Tensor | None,
     ) -> Tensor:
         actions, positions = self.encode_camera(poses, frames, history_latents)
         (velocity,) = self.transformer(
@@ -163,6 +161,7 @@ class BatchTransformer(nn.Module):
             pooled_projections=pooled,
             action_embeds=actions,
             positions=positions,
+            guidance=None if guidance is None else guidance * TIMESTEPS,
             return_dict=False,
         )
         chunk: Tensor = velocity[:, :, history_latents:].float()

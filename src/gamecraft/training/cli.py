@@ -6,7 +6,7 @@ import logging
 from typing import Any, NamedTuple
 
 from gamecraft.errors import InputError
-from gamecraft.training.config import build_config, load_recipe
+from gamecraft.training.config import apply_overrides, build_config, load_recipe
 
 __all__ = ["TASKS", "Task", "add_parser", "run"]
 
@@ -26,13 +26,16 @@ TASKS = {
     "autoencoder": Task(
         "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
     ),
+    "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
 }
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the `train` command to argparse's subparsers."""
-    parser = subparsers.add_parser("train", help="train a part of a model from a recipe", description=__doc__)
+    parser = subparsers.add_parser(
+        "train", aliases=["distill"], help="train or distill a part of a model from a recipe", description=__doc__
+    )
     _add_arguments(parser)
 
 
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.config} has task {name!r}; expected one of {', '.join(TASKS)}")
     task = TASKS[name]
     if args.run:
-        values[task.run_key] = args.run
+        values = apply_overrides(values, [f"{task.run_key}={args.run}"])
     module = importlib.import_module(task.module)
     getattr(module, task.function)(build_config(getattr(module, task.config), values))
     return 0

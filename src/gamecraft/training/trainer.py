@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -18,10 +19,12 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from gamecraft.assembly import SAMPLING_FILE
 from gamecraft.errors import InputError
 from gamecraft.history import History
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions, initialize
 from gamecraft.training.chunk_batches import ChunkBatch, ChunkSampler
 from gamecraft.training.latents import LatentDataset
@@ -82,9 +85,9 @@ class Trainer:
         )
         self.transformer = build_transformer(config, dataset, self.text).to(device)
         clips = dataset.clips
-        lens: dict[str, Any] = {"intrinsics": clips.intrinsics, "height": clips.height, "width": clips.width}
+        directions = pixel_directions(clips.intrinsics, clips.height, clips.width)
         self.model = self.accelerator.prepare_model(
-            BatchTransformer(self.transformer, compiled=config.compile, **lens).to(device)
+            BatchTransformer(self.transformer, directions, compiled=config.compile).to(device)
         )
         self.optimizer = MuonAdamW(
             *split_parameters(self.transformer),
@@ -95,7 +98,7 @@ class Trainer:
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=config.shift)
         self.ema = Ema(self.transformer, config.ema_decay)
         self.held_out = HeldOut(
-            BatchTransformer(self.transformer, compiled=False, **lens).to(device),
+            BatchTransformer(self.transformer, directions, compiled=False).to(device),
             LatentDataset(config.held_out, config.latents),
             self.text,
             load_autoencoder(config.autoencoder).to(device) if config.autoencoder else None,
@@ -103,6 +106,7 @@ class Trainer:
             autocast=torch.bfloat16 if config.precision == "bf16" else None,
             settings=config.evaluation,
         )
+        self.sampling: dict[str, float] = {"num_inference_steps": config.evaluation.steps}
         self.step = 0
         self.last_record: dict[str, float] = {}
         self._losses: list[float] = []
@@ -227,7 +231,8 @@ class Trainer:
         sheet = self.run.path / "sheets" / f"{self.step:06d}.png"
         self.transformer.eval()
         with self.ema.applied(self.transformer):
-            _save_model(self.transformer, self.run.path / "transformer")
+            sampling = {"shift": self.config.shift, **self.sampling}
+            _save_model(self.transformer, self.run.path / "transformer", sampling)
             losses, samples = self.held_out.losses(), self.held_out.sheet(sheet)
         self.transformer.train()
         for number, sample in enumerate(samples):
@@ -266,11 +271,12 @@ def build_transformer(
     return transformer
 
 
-def _save_model(transformer: GameCraftTransformer3DModel, folder: Path) -> None:
-    """Write a model folder that appears whole."""
+def _save_model(transformer: GameCraftTransformer3DModel, folder: Path, sampling: dict[str, float]) -> None:
+    """Write a model folder that appears whole, with how it is to be sampled."""
     partial, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
     shutil.rmtree(partial, ignore_errors=True)
     transformer.save_pretrained(partial)
+    (partial / SAMPLING_FILE).write_text(json.dumps(sampling, indent=2) + "\n")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)

@@ -29,6 +29,7 @@ class TransformerShape:
     rope_axes_dim: tuple[int, ...] = (16, 24, 24)
     rope_depths: tuple[float, ...] = ()
     rope_per_radian: float = 8.0
+    rope_values: bool = False
     history_rays: Literal["zero", "true"] = "true"
     prediction: Literal["velocity", "residual"] = "residual"
 
