@@ -16,9 +16,9 @@ import numpy.typing as npt
 from gamecraft.dataset import ClipDataset
 from gamecraft.errors import GameCraftError
 from gamecraft.evaluation.camera_motion import COMPONENTS, relative_motion
+from gamecraft.evaluation.cases import make_case
 from gamecraft.evaluation.following import follows
 from gamecraft.evaluation.motion_estimator import METHOD, estimate_motion
-from gamecraft.evaluation.suites import make_case
 from gamecraft.trajectory import CameraState
 
 CHUNK = 9
@@ -46,14 +46,15 @@ def measure_actions(first: int, count: int) -> dict[str, object]:
         right = []
         for number in range(first, first + count):
             case = make_case(number, name, chunks=2, chunk_frames=CHUNK, height=96, width=160)
+            assert case.frames is not None  # rendered worlds have a truth
             frames = np.concatenate([case.start.frames, *case.frames])
             poses = np.concatenate([case.start.poses, *case.poses])
-            for chunk, action in enumerate(case.actions, start=1):
+            for chunk, actions in enumerate(case.actions, start=1):
                 last = CHUNK * chunk - 1
                 ends = poses[[last, last + CHUNK]]
                 error = _error(frames[last : last + CHUNK + 1], ends)
                 commanded = relative_motion(ends[:1], ends[1:])[0]
-                right.append(follows(action, commanded, commanded + error))
+                right.append(follows(actions[0], commanded, commanded + error))
                 errors.append(error)
         shares[name] = round(float(np.mean(right)), 4)
     return {"chunks_per_action": 2 * count, "followed": shares, **_statistics(np.stack(errors))}

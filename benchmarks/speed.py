@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from gamecraft.errors import GameCraftError, InputError
+from gamecraft.evaluation.cases import Case, make_case
 from gamecraft.evaluation.pipeline_model import PipelineModel
-from gamecraft.evaluation.suites import Case, make_case
 from gamecraft.files import write_atomically
 from gamecraft.history import model_input
 from gamecraft.loading import load_pipeline
@@ -50,7 +50,7 @@ def measure(pipe: GameCraftPipeline, *, steps: int | None, guidance: float | Non
     sizes = {"chunk_frames": model.chunk_frames, "height": model.height, "width": model.width}
     case = make_case(0, "w", chunks=1, **sizes)
     model.start(case.start)
-    actions = [case.actions[0]] * model.chunk_frames
+    actions = case.actions[0]
     state, settings, prompts = model.state, model.settings, model.prompts
     poses, reference = case.poses[0], case.start.poses[-1]
     forward = _transformer_pass(model, case)

@@ -1,6 +1,7 @@
-"""A suite gives a perfect model perfect scores, freezing what it deserves, and goes on where it was stopped."""
+"""A suite gives a perfect model perfect scores, the baselines what they deserve, and goes on where it was stopped."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from gamecraft.actions import Action, Key, motion
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.evaluation import cli
-from gamecraft.evaluation.models import Freeze, GroundTruth, Idle
+from gamecraft.evaluation.cases import FIRST_SEED, case_name, make_case
+from gamecraft.evaluation.models import Freeze, GroundTruth, Idle, Start, Warp
 from gamecraft.evaluation.pictures import marked_chunks
 from gamecraft.evaluation.pipeline_model import PipelineModel, open_model
 from gamecraft.evaluation.report import write_report
+from gamecraft.evaluation.rows import Play, make_rows
 from gamecraft.evaluation.run import EvaluationSettings, evaluate, pictured
-from gamecraft.evaluation.scoring import MAX_PSNR
-from gamecraft.evaluation.suites import FIRST_SEED, SUITES, Suite, make_case
+from gamecraft.evaluation.scoring import MAX_PSNR, score
+from gamecraft.evaluation.signals import Signal, held
+from gamecraft.evaluation.suites import SUITES, Suite
 from gamecraft.evaluation.summary import summarise
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.trajectory import integrate
@@ -25,15 +29,24 @@ from gamecraft.worlds.recorder import HELD_OUT_SEED
 from tiny import CHUNK, SIZE
 
 SMALL = {"chunk_frames": 5, "height": 32, "width": 48}
+ROWS = ("model", "idle", "freeze", "warp", "vae", "truth")
 
 
 @pytest.fixture(autouse=True)
-def small_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SUITES, "quick", Suite(name="quick", actions=("w", "right"), starts=2))
+def small_suites(monkeypatch: pytest.MonkeyPatch) -> None:
+    def signals(*names: str) -> dict[str, Signal]:
+        return {name: Signal(keys=name) for name in names}
+
+    small = [
+        Suite(name="quick", about="", signals=signals("w", "right"), rows=ROWS, starts=2, chunks=2),
+        Suite(name="full", about="", signals=signals("w"), rows=("model",), groups=("pictures",), starts=6, chunks=1),
+    ]
+    for suite in small:
+        monkeypatch.setitem(SUITES, suite.name, suite)
 
 
 def report_of(model: str, folder: Path) -> dict[str, Any]:
-    settings = EvaluationSettings(model=model, output=str(folder), chunks=2)
+    settings = EvaluationSettings(model=model, output=str(folder))
     return write_report(settings, evaluate(settings))
 
 
@@ -41,29 +54,39 @@ def means(report: dict[str, Any], row: str, metric: str) -> list[float]:
     return [point["mean"] for point in report["overall"][row][metric]]
 
 
-def test_truth_is_perfect_and_freezing_is_not(tmp_path: Path) -> None:
+def test_truth_is_perfect_and_the_baselines_are_not(tmp_path: Path) -> None:
     report = report_of("truth", tmp_path)
     assert means(report, "model", "psnr") == [MAX_PSNR] * 2
     assert means(report, "model", "ssim") == pytest.approx([1, 1])
     assert means(report, "model", "sharpness") == [1, 1]
     assert means(report, "model", "follows") == means(report, "truth", "follows") == [1, 1]
+    assert report["overall"]["model"]["ate"] == report["overall"]["truth"]["ate"]
     assert means(report, "freeze", "follows") == [0, 0]
-    assert means(report, "idle", "follows") == [0, 0]
+    assert means(report, "freeze", "dynamic") == [0, 0]
+    assert means(report, "freeze", "consistency") == [1, 1]
+    # Turning is the only one of the two actions that a turned picture follows.
+    assert means(report, "warp", "follows") == [0.5, 0.5]
     first, second = means(report, "freeze", "psnr")
     assert 10 < second < first < 40
+    assert means(report, "warp", "psnr")[0] > first
     # Only what moves by itself tells an idle truth from a frozen one.
     assert means(report, "idle", "psnr") == pytest.approx(means(report, "freeze", "psnr"), abs=1)
     for name in ("report.json", "report.html", "curves.png", "actions.png", "strip.png"):
         assert (tmp_path / name).stat().st_size > 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64") == 3
-    assert page.count("data:video/mp4;base64") == 2
+    assert page.count("data:video/mp4;base64") == 2 + 3 + 3
     assert "http" not in page
+    assert any(line.startswith("FVD") for line in report["missing"])
 
 
-def test_freezing_model_is_the_freeze_row(tmp_path: Path) -> None:
-    report = report_of("freeze", tmp_path)
-    assert report["overall"]["model"] == report["overall"]["freeze"] == report["overall"]["idle"]
+def test_the_freezing_model_is_the_freeze_row_and_stays_within_the_interval_of_other_worlds(tmp_path: Path) -> None:
+    reports = []
+    for seed in (0, 1):
+        settings = EvaluationSettings(suite="full", model="freeze", output=str(tmp_path), seed=seed)
+        reports.append(summarise(evaluate(settings))["rollout"]["model"]["psnr"])
+    assert reports[0]["mean"] != reports[1]["mean"]
+    assert reports[0]["low"] <= reports[1]["mean"] <= reports[0]["high"]
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +104,18 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert progress == [(2, 4), (3, 4), (4, 4)]
     monkeypatch.setattr("gamecraft.evaluation.run.open_model", lambda *_, **__: pytest.fail("everything is there"))
     assert evaluate(settings) == whole
-    assert evaluate(EvaluationSettings(model="freeze", output=str(tmp_path / "parts"), chunks=1, starts=1)) == whole[:2]
+    assert evaluate(dataclasses.replace(settings, starts=1)) == whole[:2]
     assert [job for job, _ in pictured(settings)] == [(0, "w"), (1, "right")]
 
 
 def test_settings_of_the_sampler_do_not_share_results(tmp_path: Path) -> None:
     folders = {
-        pictured(EvaluationSettings(model=model, output=str(tmp_path), steps=steps))[0][1].parent
+        pictured(EvaluationSettings(model=model, output=str(tmp_path), steps=steps, seed=seed))[0][1].parent
         for model in ("truth", "freeze")
         for steps in (None, 4)
+        for seed in (0, 1)
     }
-    assert len(folders) == 4
+    assert len(folders) == 8
 
 
 @pytest.mark.parametrize("name", ["w", "up", "w+left"])
@@ -101,26 +125,87 @@ def test_cases_are_held_out_unblocked_and_repeatable(name: str) -> None:
     assert case.frames.shape == (3, 5, 32, 48, 3)
     assert case.start.frames.shape == (5, 32, 48, 3)
     assert np.array_equal(case.start.poses[-1], case.start.state.pose())
-    script = [action for action in case.actions for _ in range(5)]
-    poses, _ = integrate(motion(script), case.start.state)
+    poses, _ = integrate(motion([action for chunk in case.actions for action in chunk]), case.start.state)
     assert case.poses.reshape(-1, 4, 4) == pytest.approx(poses, abs=1e-9)
     assert np.array_equal(make_case(1, name, chunks=3, **SMALL).frames, case.frames)
 
 
-def test_looking_up_turns_back_in_time() -> None:
-    actions = make_case(0, "up", chunks=12, **SMALL).actions
-    keys = [next(iter(action.keys)) for action in actions]
-    assert set(keys) == {Key.UP, Key.DOWN}
+def test_signals_hold_turn_back_and_alternate() -> None:
+    tilting = Signal(keys="up").schedule(12, 5, 0.0)
+    assert {next(iter(action.keys)) for action in tilting} == {Key.UP, Key.DOWN}
+    there = Signal(keys="right", then="left").schedule(4, 5, 0.0)
+    assert [next(iter(action.keys)) for action in there] == [Key.RIGHT, Key.RIGHT, Key.LEFT, Key.LEFT]
+    pacing = Signal(keys="w", then="", every=1).schedule(3, 5, 0.0)
+    assert [len(action.keys) for action in pacing] == [1, 0, 1]
+    assert held("w+left").keys == {Key.W, Key.LEFT}
+    assert case_name(3, "w+left to idle") == "start003-w_left-to-idle"
+
+
+def test_a_history_of_its_own_is_held() -> None:
+    case = make_case(0, "w to s", chunks=1, signal=Signal(keys="s", history="w"), **SMALL)
+    steps = np.diff(case.start.poses[:, :3, 3], axis=0)
+    assert np.linalg.norm(steps, axis=1) == pytest.approx(0.2)
+    assert case.poses[0, 0, :3, 3] == pytest.approx(case.start.poses[-2, :3, 3])
+
+
+def test_the_way_back_is_compared_with_the_way_there() -> None:
+    case = make_case(0, "turn", chunks=4, signal=Signal(keys="right", then="left"), **SMALL)
+    assert case.poses[-1, -1] == pytest.approx(case.start.poses[-1])
+
+    def revisits(frames: np.ndarray) -> list[float | None]:
+        play = Play(frames=frames, seconds=[0.0] * 4, latency=0.0)
+        return score(case, play, ("revisit",))["metrics"]["revisit"]
+
+    there = np.random.default_rng(0).integers(0, 256, (10, 32, 48, 3), dtype=np.uint8)
+    back = np.concatenate([there[:9][::-1], case.start.frames[-1:]])
+    remembered = np.concatenate([there, back]).reshape(4, 5, 32, 48, 3)
+    assert revisits(remembered) == [None, None, MAX_PSNR, MAX_PSNR]
+    assert max(revisits(np.concatenate([there, there]).reshape(4, 5, 32, 48, 3))[2:]) < 15
+    with pytest.raises(InputError, match="no middle"):
+        make_case(0, "turn", chunks=3, signal=Signal(keys="right", then="left"), **SMALL)
 
 
 def test_ground_truth_goes_on_exactly_where_the_history_ends() -> None:
     case = make_case(0, "d", chunks=2, **SMALL)
     truth = GroundTruth(**SMALL)
     truth.start(case.start)
-    assert all(np.array_equal(truth.step([a] * 5), f) for a, f in zip(case.actions, case.frames, strict=True))
+    assert all(np.array_equal(truth.step(a), f) for a, f in zip(case.actions, case.frames, strict=True))
     frozen = Freeze(**SMALL)
     frozen.start(case.start)
     assert np.array_equal(frozen.step([Action()] * 5), np.repeat(case.start.frames[-1:], 5, axis=0))
+    with pytest.raises(InputError, match="no rendered world"):
+        truth.start(dataclasses.replace(case.start, world_seed=None))
+
+
+def test_warping_turns_and_stands() -> None:
+    case = make_case(2, "right", chunks=1, chunk_frames=5, height=96, width=160)
+    warp = Warp()
+    warp.start(case.start)
+    assert np.array_equal(warp.step([Action()])[0], case.start.frames[-1])
+    warp.start(case.start)
+    turned, true = warp.step(case.actions[0])[-1], case.frames[0, -1]
+    seen = slice(0, 120)  # 10 degrees to the right bring in new things there
+    still = np.abs(case.start.frames[-1][:, seen].astype(int) - true[:, seen]).mean()
+    assert np.abs(turned[:, seen].astype(int) - true[:, seen]).mean() < still / 3
+
+
+class Broken(Freeze):
+    def step(self, actions: Any) -> Any:
+        return super().step(actions)[:-1]
+
+
+def test_a_model_that_returns_the_wrong_shape_is_told_so() -> None:
+    case = make_case(0, "w", chunks=1, **SMALL)
+    with pytest.raises(InputError, match=r"uint8 of shape \[4, 32, 48, 3\]; expected uint8 \[5, 32, 48, 3\]"):
+        make_rows(("model",), Broken(**SMALL))["model"](case)
+
+
+def test_a_class_of_a_module_is_a_model() -> None:
+    assert isinstance(open_model("gamecraft.evaluation.models:Freeze"), Freeze)
+    with pytest.raises(InputError, match="no model at nowhere:Freeze"):
+        open_model("nowhere:Freeze")
+    with pytest.raises(InputError, match="has no chunk_frames"):
+        open_model("pathlib:Path")
 
 
 def test_our_pipeline_is_a_world_model(pipe: GameCraftPipeline) -> None:
@@ -130,7 +215,7 @@ def test_our_pipeline_is_a_world_model(pipe: GameCraftPipeline) -> None:
 
     def play(player: Any) -> np.ndarray:
         player.start(case.start)
-        return np.stack([player.step([action] * CHUNK) for action in case.actions])
+        return np.stack([player.step(actions) for actions in case.actions])
 
     played = play(model)
     assert played.shape == case.frames.shape
@@ -142,24 +227,45 @@ def test_our_pipeline_is_a_world_model(pipe: GameCraftPipeline) -> None:
     assert model.reconstruct(case.frames[0]).shape == case.frames[0].shape
 
 
-def test_a_model_folder_is_evaluated_with_its_autoencoder(model_folder: Path, tmp_path: Path) -> None:
+def test_a_model_folder_is_evaluated_with_its_autoencoder_and_timed(model_folder: Path, tmp_path: Path) -> None:
     settings = EvaluationSettings(suite="vae", model=str(model_folder), output=str(tmp_path), chunks=1, starts=1)
     summary = summarise(evaluate(settings))
     assert list(summary["overall"]) == ["vae"]
     assert 0 < summary["overall"]["vae"]["psnr"][0]["mean"] < 60
-    assert open_model("truth") == GroundTruth()
+    timed = EvaluationSettings(suite="speed", model=str(model_folder), output=str(tmp_path), chunks=2)
+    scores = summarise(evaluate(timed))["overall"]["model"]
+    assert scores["latency"][0]["mean"] >= scores["seconds"][0]["mean"] > 0
+    assert scores["latency"][1] is None
+    with pytest.raises(InputError, match="does not have"):
+        evaluate(EvaluationSettings(suite="vae", model="freeze", output=str(tmp_path), starts=1))
+
+
+def result(start: int, action: str, psnr: float, features: list[float] | None = None) -> dict[str, Any]:
+    row = {"metrics": {"psnr": [psnr] * 3, "gain": [psnr, None, None]}, "motion": [[0.5, 0, 0, 0, 0.1]] * 3}
+    truth = {"metrics": row["metrics"], "motion": [[0.05, 0, 0, 0, 0.01]] * 3}
+    scores = {"start": start, "action": action, "commanded": [[0.0] * 5] * 3, "rows": {"model": row, "truth": truth}}
+    if features is not None:
+        scores |= {"features": {"model": features, "truth": [0.0, 0.0]}, "extractor": "test"}
+    return scores
 
 
 def test_summary_averages_actions_within_a_start() -> None:
-    def result(start: int, action: str, psnr: float) -> dict[str, Any]:
-        chunk = {"psnr": psnr, "ssim": 1.0, "sharpness": 1.0, "follows": 1.0, "motion": [0.5, 0, 0, 0, 0]}
-        return {"start": start, "action": action, "commanded": [[0.0] * 5] * 3, "rows": {"model": [chunk] * 3}}
-
     summary = summarise([result(0, "w", 10), result(0, "s", 20), result(1, "w", 30), result(1, "s", 40)])
     assert summary["chunks"] == [1, 2, 3]
-    assert summary["overall"]["model"]["psnr"][0] == {"mean": 25, "low": 15, "high": 35}
+    expected = {"mean": 25, "low": 15, "high": 35}
+    assert summary["overall"]["model"]["psnr"][0] == summary["rollout"]["model"]["psnr"] == expected
+    assert summary["overall"]["model"]["gain"] == [expected, None, None]
     assert summary["actions"]["w"]["model"]["psnr"][2] == {"mean": 20, "low": 10, "high": 30}
-    assert summary["motion_error"]["model"] == {"right": 0.5, "down": 0, "forward": 0, "yaw": 0, "pitch": 0}
+    assert summary["motion_error"]["model"] == {"right": 0.5, "down": 0, "forward": 0, "yaw": 0, "pitch": 0.1}
+    assert summary["per_start"]["gain"] == {"rollout": [15, 35], "last chunk": [None, None]}
+    assert summary["estimator"]["right"] == pytest.approx(10)
+    assert summary["estimator"]["sufficient"] is False  # nothing is known of the components that were never wrong
+
+
+def test_features_become_a_distance_named_after_their_extractor() -> None:
+    summary = summarise([result(0, "w", 1, [1.0, 2.0]), result(1, "w", 1, [1.0, 2.0])])
+    assert summary["distances"] == {"FVD [test, 2 rollouts]": {"model": pytest.approx(5)}}
+    assert summarise([result(0, "w", 1)])["distances"] == {}
 
 
 def test_marked_chunks() -> None:
@@ -174,15 +280,26 @@ def parsed(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(["evaluate", *arguments])
 
 
-def test_command_prints_the_table_and_the_place_of_the_report(
+def test_command_exports_starts_and_scores_videos_made_from_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = parsed("--model", "truth", "--output", str(tmp_path), "--starts", "1", "--chunks", "1")
+    starts, output = tmp_path / "starts", tmp_path / "report"
+    suite = ("--suite", "full", "--starts", "2")
+    assert cli.run(parsed(*suite, "--export", str(starts))) == 0
+    record = json.loads((starts / "start001-w.json").read_text())
+    assert len(record["actions"]["actions"] if isinstance(record["actions"], dict) else record["actions"]) > 0
+    assert np.array(record["poses"])[:, 2, 3] == pytest.approx(0.2 * np.arange(1, 10), abs=0.05)
+    for name in ("start000-w", "start001-w"):
+        (starts / f"{name}.history.mp4").rename(starts / f"{name}.mp4")  # as good as any video of nine frames
+    arguments = parsed(*suite, "--model", f"videos:{starts}", "--output", str(output))
     assert arguments.handler(arguments) == 0
     shown = capsys.readouterr().out
-    assert "action accuracy" in shown
-    assert f"{tmp_path}/report.html" in shown
-    assert json.loads((tmp_path / "report.json").read_text())["settings"]["model"] == "truth"
+    assert "PSNR" in shown
+    assert "not computed: FVD" in shown
+    assert f"{output}/report.html" in shown
+    assert json.loads((output / "report.json").read_text())["settings"]["model"] == f"videos:{starts}"
+    with pytest.raises(InputError, match=r"start000-w.mp4 has 9 frames, the rollout needs at least 18"):
+        cli.run(parsed(*suite, "--chunks", "2", "--model", f"videos:{starts}", "--output", str(output)))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +307,12 @@ def test_command_prints_the_table_and_the_place_of_the_report(
     [
         (("--starts", "0"), "starts is 0"),
         (("--guidance", "0.5"), "guidance is 0.5"),
+        (("--seed", "-1"), "seed is -1"),
         (("--model", "nowhere"), "nowhere"),
+        (("--model", "videos:nowhere"), "no folder of videos"),
+        (("--suite", "speed", "--processes", "2"), "one process"),
+        (("--suite", "play"), "belong together"),
+        (("--data", "nowhere"), "nowhere is no folder"),
     ],
 )
 def test_bad_input_is_one_clear_error(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -201,6 +323,11 @@ def test_bad_input_is_one_clear_error(arguments: tuple[str, ...], message: str, 
 
 
 def test_too_long_a_walk_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gamecraft.evaluation.suites._ATTEMPTS", 3)
+    monkeypatch.setattr("gamecraft.evaluation.cases._ATTEMPTS", 3)
     with pytest.raises(InputError, match="ask for fewer chunks"):
         make_case(0, "w", chunks=100, **SMALL)
+
+
+def test_a_start_has_a_name_for_its_video() -> None:
+    start: Start = make_case(7, "w+left", chunks=1, **SMALL).start
+    assert start.name == "start007-w_left"

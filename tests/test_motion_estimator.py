@@ -7,10 +7,10 @@ import pytest
 
 from gamecraft.errors import InputError
 from gamecraft.evaluation.camera_motion import compose, relative_motion
+from gamecraft.evaluation.cases import Case, make_case
 from gamecraft.evaluation.following import follows
 from gamecraft.evaluation.motion_estimator import estimate_motion, estimate_steps
 from gamecraft.evaluation.motion_fit import View, fit_motion
-from gamecraft.evaluation.suites import Case, make_case
 from gamecraft.evaluation.tracking import Tracks, follow_points
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.trajectory import CameraState, advance, invert
@@ -31,7 +31,7 @@ def seen_and_true(case: Case) -> tuple[np.ndarray, np.ndarray]:
 def test_true_frames_follow_their_action(name: str, number: int) -> None:
     case = make_case(number, name, **SIZES)
     seen, commanded = seen_and_true(case)
-    assert follows(case.actions[0], commanded, seen)
+    assert follows(case.actions[0][0], commanded, seen)
     assert np.abs(seen - commanded)[3:].max() < math.radians(3)
 
 

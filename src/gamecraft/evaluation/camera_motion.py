@@ -10,7 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["COMPONENTS", "compose", "relative_motion"]
+from gamecraft.trajectory import CameraState, camera_poses
+
+__all__ = ["COMPONENTS", "compose", "poses_after", "relative_motion"]
 
 COMPONENTS = ("right", "down", "forward", "yaw", "pitch")
 
@@ -34,6 +36,19 @@ def compose(steps: Iterable[Array]) -> Array:
         sin, cos = math.sin(total[3]), math.cos(total[3])
         total += (cos * right + sin * forward, down, cos * forward - sin * right, yaw, pitch)
     return total
+
+
+def poses_after(start: CameraState, steps: Iterable[Array]) -> Array:
+    """Camera-to-world poses [S + 1, 4, 4]: that of ``start``, and those after each of S motions [5]."""
+    (x, y, z), yaw, pitch = start.position, start.yaw, start.pitch
+    track = [(x, y, z, yaw, pitch)]
+    for right, down, forward, turn, tilt in steps:
+        sin, cos = math.sin(yaw), math.cos(yaw)
+        x, y, z = x + cos * right + sin * forward, y + down, z + cos * forward - sin * right
+        yaw, pitch = yaw + turn, pitch + tilt
+        track.append((x, y, z, yaw, pitch))
+    values = np.array(track, dtype=np.float64)
+    return camera_poses(values[:, :3], values[:, 3], values[:, 4])
 
 
 def _angles(poses: Array) -> tuple[Array, Array]:

@@ -1,10 +1,11 @@
 """What can be evaluated: anything that starts from true frames and answers actions with frames.
 
 A model of another project needs `chunk_frames`, `height`, `width`, `start` and `step`; `Freeze` shows how little that
-is. If it has an autoencoder, a method `reconstruct(frames) -> frames` adds the ceiling to its report.
+is. If it has an autoencoder, a method `reconstruct(frames) -> frames` adds the ceiling to its report; a
+property `identity` (a string) keeps the results of different versions apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Protocol
@@ -12,12 +13,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gamecraft.actions import Action
-from gamecraft.trajectory import CameraState
+from gamecraft.actions import Action, motion
+from gamecraft.errors import InputError
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.trajectory import CameraState, integrate
 from gamecraft.worlds.environment import LowPolyWorld
 from gamecraft.worlds.renderer import Renderer
 
-__all__ = ["Freeze", "GroundTruth", "Idle", "Reconstruction", "Start", "WorldModel", "world_of"]
+__all__ = ["Freeze", "GroundTruth", "Idle", "Start", "Warp", "WorldModel", "world_of"]
 
 Frames = npt.NDArray[np.uint8]
 
@@ -27,19 +30,22 @@ class Start:
     """Where a rollout begins: true history and what is needed to render its continuation.
 
     Attributes:
+        name: of the case, as in file names.
         frames: uint8 [F, H, W, 3], one chunk of history. poses: [F, 4, 4] camera-to-world of these frames.
-        prompt: the world's caption. seed: for the model's noise.
-        world_seed, theme: the world. state: the camera at the last frame. frame: the world's clock at the last frame.
+        prompt: the world's caption. seed: for the model's noise. state: the camera at the last frame.
+        theme: of the world, or another word for it. world_seed: of a rendered world, None if it is none.
+        frame: the rendered world's clock at the last frame.
     """
 
+    name: str
     frames: Frames
     poses: npt.NDArray[np.float64]
     prompt: str
     seed: int
-    world_seed: int
-    theme: str
     state: CameraState
-    frame: int
+    theme: str = ""
+    world_seed: int | None = None
+    frame: int = 0
 
 
 class WorldModel(Protocol):
@@ -85,7 +91,11 @@ class GroundTruth:
     width: int = 160
 
     def start(self, start: Start) -> None:
-        """Go to the world and place of `start`."""
+        """Go to the world and place of `start`; InputError if it is not in a rendered world."""
+        if start.world_seed is None:
+            raise InputError(
+                "there is no rendered world to play on in; the model truth needs a suite of rendered worlds"
+            )
         self._world = world_of(start.world_seed, start.theme, self.height, self.width)
         self._world.reset(start.state, start.frame)
 
@@ -111,8 +121,43 @@ class Freeze:
         return np.repeat(self._frame[None], len(actions), axis=0)
 
 
-class _Wrapper:
-    """Another model's sizes and start."""
+@dataclass(kw_only=True)
+class Warp:
+    """Turns the last true frame with the camera, as if all of it were infinitely far; does not walk.
+
+    The exact answer to a pure turn as far as it has been seen; beyond the edge the picture goes on with its colours.
+    """
+
+    chunk_frames: int = 9
+    height: int = 96
+    width: int = 160
+
+    def start(self, start: Start) -> None:
+        """Remember the last frame of `start` and where it looks."""
+        self._frame, self._first, self._state = start.frames[-1], start.state, start.state
+
+    def step(self, actions: Sequence[Action]) -> Frames:
+        """The remembered frame, turned as the actions ask for."""
+        import cv2
+
+        poses, self._state = integrate(motion(actions), self._state)
+        height, width = self._frame.shape[:2]
+        lens = Intrinsics()
+        focal = np.diag([lens.fx * width, lens.fy * height, 1.0])
+        focal[:2, 2] = lens.cx * width - 0.5, lens.cy * height - 0.5
+        back = self._first.pose()[:3, :3].T
+        shown = []
+        for pose in poses:
+            source = focal @ back @ pose[:3, :3] @ np.linalg.inv(focal)  # where a pixel of the new view was seen
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            shown.append(
+                cv2.warpPerspective(self._frame, source, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            )
+        return np.stack(shown)
+
+
+class Idle:
+    """A model that is told to stand still whatever the action: shows what it gains by listening."""
 
     def __init__(self, model: WorldModel) -> None:
         self._model = model
@@ -122,22 +167,6 @@ class _Wrapper:
         """Start the wrapped model."""
         self._model.start(start)
 
-
-class Idle(_Wrapper):
-    """A model that is told to stand still whatever the action: shows what it gains by listening."""
-
     def step(self, actions: Sequence[Action]) -> Frames:
         """The wrapped model's frames for no key held."""
         return self._model.step([Action()] * len(actions))
-
-
-class Reconstruction(_Wrapper):
-    """The truth through a model's autoencoder: no latent model can look better."""
-
-    def __init__(self, truth: WorldModel, reconstruct: Callable[[Frames], Frames]) -> None:
-        super().__init__(truth)
-        self._reconstruct = reconstruct
-
-    def step(self, actions: Sequence[Action]) -> Frames:
-        """The true frames, encoded and decoded."""
-        return self._reconstruct(self._model.step(actions))

@@ -49,12 +49,17 @@ def estimate_motion(
 
 
 def estimate_steps(
-    frames: Frames, *, pitch: float = 0.0, eyes: float = _EYES, intrinsics: Intrinsics | None = None
+    frames: Frames,
+    *,
+    pitch: float = 0.0,
+    eyes: float = _EYES,
+    intrinsics: Intrinsics | None = None,
+    step_frames: int = _STEP,
 ) -> tuple[Array, npt.NDArray[np.intp]]:
-    """As ``estimate_motion``, step by step.
+    """As ``estimate_motion``, step by step, of about ``step_frames`` frames each.
 
     Returns:
-        motions [S, 5] and the frames [S + 1] between which they lie: about every third one, the first and the last.
+        motions [S, 5] and the frames [S + 1] between which they lie, the first and the last included.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2:
         raise InputError(f"motion takes at least two frames [F, H, W, 3], received shape {list(frames.shape)}")
@@ -62,7 +67,7 @@ def estimate_steps(
         raise InputError(
             f"the camera's height is {eyes:g} m and its pitch {pitch:g}; expected numbers, above the ground"
         )
-    steps = max(1, round((len(frames) - 1) / _STEP))
+    steps = max(1, round((len(frames) - 1) / step_frames))
     chosen = np.linspace(0, len(frames) - 1, steps + 1).round().astype(int)
     grey = [_grey(frames[number]) for number in chosen]
     motions: list[Array] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gamecraft.evaluation.suites import Case
+from gamecraft.evaluation.cases import Case
 from gamecraft.files import write_atomically
 from gamecraft.video import write_video
 
@@ -23,12 +23,13 @@ def marked_chunks(chunks: int) -> list[int]:
 
 
 def save_strip(path: Path, case: Case, shown: Frames) -> None:
-    """PNG: the last history frame and the last frames of the marked chunks, truth above, ``shown`` below."""
+    """PNG: the last history frame and the last frames of the marked chunks, truth (if any) above, ``shown`` below."""
     from PIL import Image
 
     marks = [mark - 1 for mark in marked_chunks(len(shown))]
     last = case.start.frames[-1]
-    rows = [_in_line([last, *(frames[mark, -1] for mark in marks)], axis=1) for frames in (case.frames, shown)]
+    sides = [frames for frames in (case.frames, shown) if frames is not None]
+    rows = [_in_line([last, *(frames[mark, -1] for mark in marks)], axis=1) for frames in sides]
     with write_atomically(path) as temporary:
         Image.fromarray(_in_line(rows, axis=0)).save(temporary, format="PNG")
 
@@ -43,9 +44,11 @@ def stack_strips(path: Path, strips: Sequence[Path]) -> None:
 
 
 def save_side_by_side(path: Path, case: Case, shown: Frames, fps: int = 24) -> None:
-    """mp4: truth on the left, ``shown`` on the right, from the first history frame on."""
+    """mp4: truth (if any) on the left, ``shown`` on the right, from the first history frame on."""
     sides = [
-        np.concatenate([case.start.frames, frames.reshape(-1, *frames.shape[2:])]) for frames in (case.frames, shown)
+        np.concatenate([case.start.frames, frames.reshape(-1, *frames.shape[2:])])
+        for frames in (case.frames, shown)
+        if frames is not None
     ]
     write_video(path, _in_line(sides, axis=2), fps)
 

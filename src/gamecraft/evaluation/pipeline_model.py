@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gamecraft.actions import Action
-from gamecraft.evaluation.models import Freeze, GroundTruth, Start, WorldModel
+from gamecraft.errors import InputError
+from gamecraft.evaluation.models import Freeze, GroundTruth, Start, Warp, WorldModel
+from gamecraft.evaluation.video_folder import VideoFolder
 
 if TYPE_CHECKING:
     from gamecraft.pipeline import GameCraftPipeline
 
 __all__ = ["BUILT_IN", "PipelineModel", "model_identity", "open_model"]
 
-BUILT_IN: dict[str | None, Callable[[], WorldModel]] = {"truth": GroundTruth, "freeze": Freeze}
-"""Models that need no folder, for checking the evaluation itself."""
+BUILT_IN: dict[str | None, Callable[[], WorldModel]] = {"truth": GroundTruth, "freeze": Freeze, "warp": Warp}
+"""Models that need no folder: baselines, and the truth for checking the evaluation itself."""
+
+_VIDEOS = "videos:"
 
 
 class PipelineModel:
@@ -68,28 +74,57 @@ class PipelineModel:
 
 
 def open_model(name: str | None, *, steps: int | None = None, guidance: float | None = None) -> WorldModel:
-    """A model by name: one of ``BUILT_IN``, a model folder, or the embedded model if None.
+    """A model by name.
+
+    Args:
+        name: one of ``BUILT_IN``; ``videos:FOLDER``; ``MODULE:NAME``, a function or class of an importable module that
+            gives a ``WorldModel`` when called without arguments; a model folder; the embedded model if None.
+        steps, guidance: of our own models' sampler.
 
     Raises:
         CheckpointError: there is no usable model in that folder.
+        InputError: the module or what it gives cannot be used.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]()
+    if name is not None and name.startswith(_VIDEOS):
+        return VideoFolder(folder=Path(name.removeprefix(_VIDEOS)))
+    if _is_python(name):
+        return _from_module(str(name))
     from gamecraft.loading import load_pipeline
 
     return PipelineModel(load_pipeline(name), steps=steps, guidance=guidance)
 
 
 def model_identity(name: str | None) -> str:
-    """Hash that changes when the model's files do.
+    """Hash that changes when the model's files do; of a model in Python, with its ``identity``, if it has one.
 
     Raises:
-        CheckpointError: there is no such folder.
+        CheckpointError, InputError: as ``open_model``.
     """
     if name in BUILT_IN:
         return hashlib.sha256(str(name).encode()).hexdigest()
+    if name is not None and (name.startswith(_VIDEOS) or _is_python(name)):
+        return hashlib.sha256(f"{name} {getattr(open_model(name), 'identity', '')}".encode()).hexdigest()
     from gamecraft.loading import check_model_folder, embedded_model, model_digest
 
     folder = embedded_model() if name is None else Path(name)
     check_model_folder(folder)
     return model_digest(folder)
+
+
+def _is_python(name: str | None) -> bool:
+    return name is not None and ":" in name and not Path(name).exists()
+
+
+@cache
+def _from_module(name: str) -> WorldModel:
+    module, _, attribute = name.partition(":")
+    try:
+        model: WorldModel = getattr(import_module(module), attribute)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"no model at {name}, expected MODULE:NAME of a function or class: {error}") from None
+    absent = [need for need in ("chunk_frames", "height", "width", "start", "step") if not hasattr(model, need)]
+    if absent:
+        raise InputError(f"{name} is no world model: it has no {', '.join(absent)}")
+    return model

@@ -1,5 +1,6 @@
 """Runs a suite: one case after the other or several at once, each kept on disk so that a stopped run goes on."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -8,28 +9,32 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gamecraft.errors import GameCraftError, InputError
+from gamecraft.evaluation.cases import MAX_SEED, Case, case_name, make_case
+from gamecraft.evaluation.given_cases import clip_case, count_given, is_dataset, picture_case
+from gamecraft.evaluation.learned import PictureQuality, VideoMaeFeatures
 from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import save_side_by_side, save_strip
 from gamecraft.evaluation.pipeline_model import model_identity, open_model
-from gamecraft.evaluation.scoring import make_rows, play_case
-from gamecraft.evaluation.suites import Suite, make_case, suite_named
+from gamecraft.evaluation.rows import make_rows
+from gamecraft.evaluation.scoring import play_case
+from gamecraft.evaluation.suites import suite_named
 from gamecraft.files import write_atomically
 
-__all__ = ["EvaluationSettings", "Job", "evaluate", "pictured"]
+__all__ = ["EvaluationSettings", "Job", "case_of", "evaluate", "jobs_of", "pictured", "video_of"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the key of kept results: changes when the scores change their meaning."""
 
 Job = tuple[int, str]
-"""Number of the start, name of the action."""
+"""Number of the start, name of the signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,31 +42,50 @@ class EvaluationSettings:
     """What to evaluate.
 
     Attributes:
-        suite: name of a suite. model: folder, built-in name, or None for the embedded model.
-        output: folder for results and report. starts: how many; the suite's number if None. chunks: per rollout.
+        suite: name of a suite. model: see ``gamecraft.evaluation.pipeline_model.open_model``.
+        output: folder for results and report.
+        starts, chunks: how many starts, and chunks per rollout; the suite's numbers if None.
+        seed: of the worlds. data: a clip dataset (suite ``play``) or a folder of pictures instead of rendered worlds.
         steps, guidance: of the sampler; the model's own if None. processes: each loads the model.
+        videomae: folder of a feature extractor for the FVD. pyiqa: names of further picture metrics.
 
     Raises:
-        InputError: a number is out of range or the suite is unknown.
+        InputError: a number is out of range, the suite is unknown or does not fit the data.
     """
 
     suite: str = "quick"
     model: str | None = None
     output: str = "outputs/evaluation"
     starts: int | None = None
-    chunks: int = 8
+    chunks: int | None = None
+    seed: int = 0
+    data: str | None = None
     steps: int | None = None
     guidance: float | None = None
     processes: int = 1
+    videomae: str | None = None
+    pyiqa: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        suite_named(self.suite)
+        suite = suite_named(self.suite)
         for name in ("starts", "chunks", "steps", "processes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1")
         if self.guidance is not None and not 1 <= self.guidance <= 50:
             raise InputError(f"guidance is {self.guidance:g}, expected 1 (none) to 50")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"seed is {self.seed}, expected 0 to {MAX_SEED}")
+        if "speed" in suite.groups and self.processes > 1:
+            raise InputError(f"suite {self.suite} measures time; it takes one process")
+        recorded = self.data is not None and is_dataset(self.data)
+        if recorded != (self.suite == "play"):
+            raise InputError("suite play and a clip dataset (--data) belong together; the other suites take pictures")
+        available = None if self.data is None else count_given(self.data)
+        if available is not None and (self.starts or 0) > available:
+            raise InputError(f"{self.data} has {available} starts, {self.starts} were asked for")
+        object.__setattr__(self, "starts", self.starts or min(suite.starts, available or suite.starts))
+        object.__setattr__(self, "chunks", self.chunks or suite.chunks)
 
 
 def evaluate(
@@ -73,13 +97,13 @@ def evaluate(
         on_progress: called with (cases done, cases in all), first with those of an earlier run.
 
     Returns:
-        scores of every case (see ``gamecraft.evaluation.scoring.play_case``) with ``start``, ``action``, ``theme``.
+        scores of every case (see ``gamecraft.evaluation.scoring.play_case``) with ``start``, ``action``, ``theme``,
+        and, with a feature extractor, ``features``: row -> [D] of the whole rollout.
 
     Raises:
         GameCraftError: no usable model, or a setting it does not accept.
     """
-    suite = suite_named(settings.suite)
-    jobs = [(start, action) for start in range(settings.starts or suite.starts) for action in suite.actions]
+    jobs = jobs_of(settings)
     player = _Player(settings)
     missing = [job for job in jobs if not player.path(job).exists()]
     done = len(jobs) - len(missing)
@@ -91,14 +115,15 @@ def evaluate(
     return [json.loads(player.path(job).read_text(encoding="utf-8")) for job in jobs]
 
 
-def pictured(settings: EvaluationSettings) -> list[tuple[Job, Path]]:
-    """The cases that are shown, each action once and in different worlds, with the path of their strip (.png).
+def video_of(settings: EvaluationSettings, job: Job) -> Path:
+    """The video of a played case, truth and model side by side."""
+    return _Player(settings).path(job).with_suffix(".mp4")
 
-    The video is beside it (.mp4).
-    """
-    suite, folder = suite_named(settings.suite), _Player(settings).folder
-    shown = _shown_jobs(suite, settings.starts or suite.starts)
-    return [(job, folder / f"{_file_name(job)}.png") for job in shown]
+
+def pictured(settings: EvaluationSettings) -> list[tuple[Job, Path]]:
+    """The cases that are shown, each signal once and in different worlds, with the path of their strip (.png)."""
+    folder = _Player(settings).folder
+    return [(job, folder / f"{case_name(*job)}.png") for job in _shown_jobs(settings)]
 
 
 class _Player:
@@ -109,8 +134,11 @@ class _Player:
         self.suite = suite_named(settings.suite)
         key = {
             "format": _FORMAT,
-            "suite": asdict(self.suite) | {"starts": 0},  # more starts use the results of fewer
+            "suite": repr((self.suite.signals, self.suite.rows, self.suite.groups)),  # more starts use those of fewer
             "chunks": settings.chunks,
+            "seed": settings.seed,
+            "data": settings.data,
+            "learned": (settings.videomae, settings.pyiqa),
             "steps": settings.steps,
             "guidance": settings.guidance,
             "model": model_identity(settings.model),
@@ -118,30 +146,37 @@ class _Player:
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(settings.output) / "cases" / name
-        self._shown = set(_shown_jobs(self.suite, settings.starts or self.suite.starts))
+        self._shown = set(_shown_jobs(settings))
 
     def path(self, job: Job) -> Path:
         """Where the scores of a case are kept."""
-        return self.folder / f"{_file_name(job)}.json"
+        return self.folder / f"{case_name(*job)}.json"
 
     def play(self, job: Job) -> None:
         """Play a case and keep its scores, and its pictures before them, so that scores mean it is complete."""
         start, action = job
         model = self._model
-        case = make_case(
-            start,
-            action,
-            chunks=self.settings.chunks,
-            chunk_frames=model.chunk_frames,
-            height=model.height,
-            width=model.width,
-        )
-        played = play_case(case, make_rows(self.suite.rows, model))
-        if job in self._shown:
-            first = next(iter(played.frames.values()))
-            save_strip(self.path(job).with_suffix(".png"), case, first)
-            save_side_by_side(self.path(job).with_suffix(".mp4"), case, first)
+        case = case_of(self.settings, job, model.chunk_frames, model.height, model.width)
+        rows = make_rows(self.suite.rows, model)
+        if "speed" in self.suite.groups:
+            rows["model"](dataclasses.replace(case, actions=case.actions[:1]))  # what is only slow the first time
+        played = play_case(case, rows, self.suite.groups)
+        for name, frames in played.frames.items():
+            for quality in self._qualities:
+                if not quality.needs_truth or case.frames is not None:
+                    truth = frames if case.frames is None else case.frames
+                    values = [quality(*pair) for pair in zip(frames, truth, strict=True)]
+                    played.scores["rows"][name]["metrics"][quality.name] = values
         record = {"start": start, "action": action, "theme": case.start.theme, **played.scores}
+        if (extractor := self._extractor) is not None:
+            videos = {name: frames.reshape(-1, *frames.shape[2:]) for name, frames in played.frames.items()}
+            record["features"] = {name: extractor(video).tolist() for name, video in videos.items()}
+            record["extractor"] = extractor.name
+        if played.frames:
+            first = next(iter(played.frames.values()))
+            if job in self._shown:
+                save_strip(self.path(job).with_suffix(".png"), case, first)
+            save_side_by_side(self.path(job).with_suffix(".mp4"), case, first)
         with write_atomically(self.path(job)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
@@ -149,13 +184,34 @@ class _Player:
     def _model(self) -> Any:
         return open_model(self.settings.model, steps=self.settings.steps, guidance=self.settings.guidance)
 
+    @cached_property
+    def _qualities(self) -> list[PictureQuality]:
+        return [PictureQuality(name) for name in self.settings.pyiqa]
 
-def _shown_jobs(suite: Suite, starts: int) -> list[Job]:
-    return [(i % starts, action) for i, action in enumerate(suite.actions)]
+    @cached_property
+    def _extractor(self) -> VideoMaeFeatures | None:
+        return None if self.settings.videomae is None else VideoMaeFeatures(self.settings.videomae)
 
 
-def _file_name(job: Job) -> str:
-    return f"start{job[0]:03d}-{job[1].replace('+', '_')}"
+def jobs_of(settings: EvaluationSettings) -> list[Job]:
+    """All cases of an evaluation."""
+    return [(start, name) for start in range(settings.starts or 0) for name in suite_named(settings.suite).signals]
+
+
+def case_of(settings: EvaluationSettings, job: Job, chunk_frames: int, height: int, width: int) -> Case:
+    """The case of a job for a model of this size."""
+    start, name = job
+    signal = suite_named(settings.suite).signals[name]
+    sizes = {"chunks": settings.chunks or 0, "chunk_frames": chunk_frames, "height": height, "width": width}
+    if settings.data is None:
+        return make_case(start, name, signal=signal, seed=settings.seed, **sizes)
+    if is_dataset(settings.data):
+        return clip_case(settings.data, start, **sizes)
+    return picture_case(settings.data, start, name, signal, **sizes)
+
+
+def _shown_jobs(settings: EvaluationSettings) -> list[Job]:
+    return [(i % (settings.starts or 1), name) for i, name in enumerate(suite_named(settings.suite).signals)]
 
 
 def _play_all(player: _Player, jobs: Sequence[Job]) -> Iterator[Job]:

@@ -1,155 +1,139 @@
-"""Evaluation suites: which worlds, starts and actions; fixed, so that numbers can be compared from model to model.
+"""Evaluation suites: which starts, signals, rows and metrics; fixed, so that numbers can be compared between models."""
 
-All worlds are held out (their seeds are never trained on). A rollout holds one action, or one combination, for its
-whole length; where it starts is chosen so that nothing stands in the way and the true camera does what it is told.
-"""
-
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
-from gamecraft.actions import Action, Key, motion
 from gamecraft.errors import InputError
-from gamecraft.evaluation.models import Start, world_of
-from gamecraft.trajectory import CameraState, integrate
-from gamecraft.worlds.builder import PLAY_RADIUS
-from gamecraft.worlds.captions import captions
-from gamecraft.worlds.environment import LowPolyWorld
-from gamecraft.worlds.players import random_actions
-from gamecraft.worlds.themes import THEMES
+from gamecraft.evaluation.signals import Signal
 
-__all__ = ["FIRST_SEED", "SUITES", "Case", "Suite", "make_case", "suite_named"]
+__all__ = ["SUITES", "Suite", "suite_named"]
 
-FIRST_SEED = 1_500_000
-"""World of the first start; start i is in world FIRST_SEED + i, themes in turn."""
-
-_MOVE_SPEED = 0.2  # metres per frame
-_TURN_SPEED = math.radians(2)  # per frame
-_TILT_SPEED = math.radians(1)
-_MAX_TILT = math.radians(20)
-_CLEARANCE = 0.9  # metres from a walker's centre to the nearest obstacle; the body's own radius is half of it
-_ATTEMPTS = 1000
+_PLAYED = ("model", "idle", "freeze", "warp", "vae", "truth")
+_COMPARED = ("model", "freeze", "truth")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """``rows``: what is measured beside one another; see ``gamecraft.evaluation.scoring``."""
+    """A set of rollouts.
+
+    Attributes:
+        about: what it is for, one line. signals: name -> signal; every start is played with each of them.
+        rows: what is measured beside one another, see ``gamecraft.evaluation.rows``.
+        groups: groups of metrics, see ``gamecraft.evaluation.measures``.
+        starts, chunks: how many, unless asked otherwise.
+    """
 
     name: str
-    rows: tuple[str, ...] = ("model", "idle", "freeze", "vae", "truth")
-    actions: tuple[str, ...] = ("w", "s", "a", "d", "left", "right", "up", "down", "w+left", "w+d")
+    about: str
+    signals: Mapping[str, Signal]
+    rows: tuple[str, ...] = _COMPARED
+    groups: tuple[str, ...] = ("motion", "pictures", "dynamics")
     starts: int = 12
+    chunks: int = 4
 
+
+def _holding(*names: str) -> Mapping[str, Signal]:
+    return MappingProxyType({name: Signal(keys=name) for name in names})
+
+
+_SINGLE = ("w", "s", "a", "d", "left", "right", "up", "down")
+_SWITCHES = (("", "w"), ("", "d"), ("", "right"), ("w", "s"), ("s", "w"), ("a", "d"), ("left", "right"),
+             ("right", "left"), ("w", "left"), ("right", "w"), ("w", ""), ("right", ""))  # fmt: skip
 
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite(name="quick"),
-        Suite(name="full", starts=48),
-        Suite(name="vae", rows=("vae",), actions=("w", "right", "w+left")),
+        Suite(
+            name="quick",
+            about="all directions and two combinations, in minutes",
+            signals=_holding(*_SINGLE, "w+left", "w+d"),
+            rows=_PLAYED,
+            starts=8,
+            chunks=6,
+        ),
+        Suite(
+            name="full",
+            about="as quick, six times as many worlds, longer",
+            signals=_holding(*_SINGLE, "w+left", "w+d"),
+            rows=_PLAYED,
+            starts=48,
+            chunks=8,
+        ),
+        Suite(
+            name="paper",
+            about="150 start images x 12 action signals, as in the paper's evaluation: 8 single, 4 combined",
+            signals=_holding(*_SINGLE, "w+left", "w+right", "w+d", "s+a"),
+            starts=150,
+        ),
+        Suite(
+            name="long",
+            about="32 chunks: how pictures and control decay",
+            signals=MappingProxyType(
+                {
+                    "right": Signal(keys="right"),
+                    "circle": Signal(keys="w+left"),
+                    "pace": Signal(keys="w", then="s", every=4),
+                    "sway": Signal(keys="a", then="d", every=4),
+                }
+            ),
+            chunks=32,
+        ),
+        Suite(
+            name="revisit",
+            about="turn or walk away and come back: memory",
+            signals=MappingProxyType(
+                {
+                    "turn": Signal(keys="right", then="left"),
+                    "turn left": Signal(keys="left", then="right"),
+                    "walk": Signal(keys="w", then="s"),
+                    "side": Signal(keys="d", then="a"),
+                }
+            ),
+            rows=("model", "freeze", "warp", "truth"),
+            groups=("revisit", "pictures", "motion"),
+            chunks=10,
+        ),
+        Suite(
+            name="control",
+            about="step responses: how soon and how exactly an action changes the motion, also against the history's",
+            signals=MappingProxyType(
+                {
+                    f"{before or 'idle'} to {after or 'idle'}": Signal(keys=after, history=before)
+                    for before, after in _SWITCHES
+                }
+            ),
+            groups=("response", "motion"),
+            chunks=2,
+        ),
+        Suite(
+            name="speed",
+            about="seconds per chunk, time to the first frames, memory; on an idle machine, one process",
+            signals=_holding("w"),
+            rows=("model",),
+            groups=("speed",),
+            starts=1,
+            chunks=12,
+        ),
+        Suite(
+            name="vae",
+            about="the autoencoder alone",
+            signals=_holding("w", "right", "w+left"),
+            rows=("vae",),
+            groups=("pictures",),
+        ),
+        Suite(
+            name="play",
+            about="the recorded actions of your own clips (--data), against their frames",
+            signals=MappingProxyType({"play": Signal(keys="")}),
+            rows=("model", "idle", "freeze", "warp", "vae", "truth"),
+        ),
     )
 }
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """One rollout: a start, an action per chunk, and the truth: frames [K, F, H, W, 3], poses [K, F, 4, 4]."""
-
-    start: Start
-    actions: tuple[Action, ...]
-    frames: npt.NDArray[np.uint8]
-    poses: npt.NDArray[np.float64]
 
 
 def suite_named(name: str) -> Suite:
     """The suite of that name; InputError if there is none."""
     if name not in SUITES:
-        raise InputError(f"unknown suite {name!r}; the suites are {', '.join(SUITES)}")
+        raise InputError(f"unknown suite {name!r:.40}; the suites are {', '.join(SUITES)}")
     return SUITES[name]
-
-
-def make_case(number: int, name: str, *, chunks: int, chunk_frames: int, height: int, width: int) -> Case:
-    """Start ``number`` (from 0) of action ``name`` (keys joined by +), with the rendered truth of all its chunks.
-
-    The history is random play of one chunk. Start, history and truth depend on the arguments alone.
-
-    Raises:
-        InputError: the world has no place with enough room for so long a walk.
-    """
-    theme = list(THEMES)[number % len(THEMES)]
-    world = world_of(FIRST_SEED + number, theme, height, width)
-    keys = frozenset(Key(key) for key in name.split("+"))
-    for attempt in range(_ATTEMPTS):
-        rng = np.random.default_rng([world.scene.seed, *name.encode(), attempt])
-        spawn = world.spawn(rng)
-        history = random_actions(chunk_frames - 1, rng)
-        state = integrate(motion(history), spawn)[1]
-        actions = _schedule(keys, chunks, chunk_frames, state.pitch)
-        script = history + [action for action in actions for _ in range(chunk_frames)]
-        if not _has_room(world, spawn, script):
-            continue
-        case = _record(world, spawn, script, actions, frame=int(rng.integers(0, 4000)))
-        if case is not None:
-            return case
-    raise InputError(
-        f"world {world.scene.seed} has no room for {chunks} chunks of {name}; ask for fewer chunks (--chunks)"
-    )
-
-
-def _schedule(keys: frozenset[Key], chunks: int, chunk_frames: int, pitch: float) -> tuple[Action, ...]:
-    """The action of each chunk: always ``keys``, but up and down take turns before the camera leaves the horizon."""
-    if not keys & {Key.UP, Key.DOWN}:
-        return (Action(keys=keys, move_speed=_MOVE_SPEED, turn_speed=_TURN_SPEED),) * chunks
-    sign = 1 if Key.UP in keys else -1
-    actions = []
-    for _ in range(chunks):
-        step = _TILT_SPEED * chunk_frames
-        if abs(pitch + sign * step) > max(_MAX_TILT, abs(pitch)):
-            sign = -sign
-        pitch += sign * step
-        actions.append(Action(keys=frozenset({Key.UP if sign > 0 else Key.DOWN}), turn_speed=_TILT_SPEED))
-    return tuple(actions)
-
-
-def _has_room(world: LowPolyWorld, spawn: CameraState, script: Sequence[Action]) -> bool:
-    """Whether the walk stays clear of obstacles and of the edge; much cheaper than trying it."""
-    ground = integrate(motion(script), spawn)[0][:, [0, 2], 3]
-    if (np.linalg.norm(ground, axis=1) > PLAY_RADIUS - _CLEARANCE).any():
-        return False
-    x, z, radius = np.array(world.scene.obstacles or [(0.0, 0.0, -math.inf)]).T
-    distance = np.hypot(ground[:, :1] - x, ground[:, 1:] - z)
-    return bool((distance >= radius + _CLEARANCE).all())
-
-
-def _record(
-    world: LowPolyWorld, spawn: CameraState, script: Sequence[Action], actions: tuple[Action, ...], frame: int
-) -> Case | None:
-    """Walk and render; None if the walker was stopped after all."""
-    pictures, states = [world.reset(spawn, frame)], [world.state]
-    for action in script:
-        pictures.append(world.step(action))
-        states.append(world.state)
-        if world.blocked:
-            return None
-    per_chunk = len(pictures) // (len(actions) + 1)
-    frames, poses = np.stack(pictures), np.stack([state.pose() for state in states])
-    start = Start(
-        frames=frames[:per_chunk],
-        poses=poses[:per_chunk],
-        prompt=captions(world.scene.description, world.scene.seed)[0],
-        seed=world.scene.seed,
-        world_seed=world.scene.seed,
-        theme=world.scene.theme,
-        state=states[per_chunk - 1],
-        frame=frame + per_chunk - 1,
-    )
-    chunked = (len(actions), per_chunk)
-    return Case(
-        start=start,
-        actions=actions,
-        frames=frames[per_chunk:].reshape(*chunked, *frames.shape[1:]),
-        poses=poses[per_chunk:].reshape(*chunked, 4, 4),
-    )

@@ -7,70 +7,126 @@ import numpy as np
 import numpy.typing as npt
 
 from gamecraft.evaluation.camera_motion import COMPONENTS
+from gamecraft.evaluation.frechet import frechet_distance
 from gamecraft.evaluation.metrics import bootstrap_interval
 from gamecraft.evaluation.pictures import marked_chunks
-from gamecraft.evaluation.scoring import METRICS
 
 __all__ = ["summarise"]
 
 Array = npt.NDArray[np.float64]
+Point = dict[str, float] | None
+
+_MARGIN = 5.0  # an estimator judges errors that are at least so many times its own
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers per row, metric and marked chunk.
+    """Numbers per row, metric and chunk.
 
     Args:
         results: scores of ``play_case`` with ``start`` (number) and ``action`` (name), for every start and action.
 
     Returns:
-        chunks: the marked chunks, from 1.
-        overall: row -> metric -> one {mean, low, high} per marked chunk, over all actions; low and high are the 95 %
-            bootstrap interval over starts.
-        actions: action -> the same.
-        curves: row -> metric -> one {mean, low, high} for every chunk.
+        starts: how many. chunks: the marked chunks, from 1.
+        overall: row -> metric -> a point {mean, low, high} per marked chunk, over all actions; low and high are the
+            95 % bootstrap interval over starts. None where the metric does not apply.
+        rollout: row -> metric -> the point of the mean over all chunks.
+        actions: action -> as ``overall``. curves: as ``overall``, for every chunk.
+        per_start: metric -> mean over actions and chunks, and of the last chunk, for each start; of the first row.
         motion_error: row -> component -> median absolute difference between the motion seen in the frames and the
             true one over a chunk, metres or radians. In the row ``truth`` it is the estimator's own error.
+        estimator: component -> how many times larger the first row's error is than the truth's; ``sufficient`` says
+            whether all of these are at least 5.
+        distances: name -> row -> Fréchet distance of the rollouts' features from the truth's.
     """
     starts = sorted({result["start"] for result in results})
     names = list(dict.fromkeys(result["action"] for result in results))
-    by_place = {(result["start"], result["action"]): result for result in results}
-    rows = list(results[0]["rows"])
-    values = {
-        row: {
+    by_place = {(result["start"], result["action"]): result["rows"] for result in results}
+    chunks = len(results[0]["commanded"])
+    values: dict[str, dict[str, Array]] = {}  # row -> metric -> [starts, actions, chunks], nan where there is no number
+    for row, scores in results[0]["rows"].items():
+        values[row] = {
             metric: np.array(
-                [[[c[metric] for c in by_place[s, a]["rows"][row]] for a in names] for s in starts], dtype=np.float64
+                [[by_place[start, name][row]["metrics"][metric] for name in names] for start in starts], np.float64
             )
-            for metric in METRICS
+            for metric in scores["metrics"]
         }
-        for row in rows
+    marks = marked_chunks(chunks)
+    curves = {
+        row: {metric: _points(_mean(table, axis=1)) for metric, table in metrics.items()}
+        for row, metrics in values.items()
     }
-    marks = marked_chunks(len(results[0]["commanded"]))
-    curves = {row: {m: _intervals(values[row][m].mean(axis=1)) for m in METRICS} for row in rows}
+    first = next(iter(values))
+    errors = {row: _motion_error(results, row) for row, scores in results[0]["rows"].items() if "motion" in scores}
     return {
         "starts": len(starts),
         "chunks": marks,
-        "overall": {row: {m: [curves[row][m][k - 1] for k in marks] for m in METRICS} for row in rows},
+        "overall": {row: {m: [points[k - 1] for k in marks] for m, points in by.items()} for row, by in curves.items()},
+        "rollout": {
+            row: {m: _points(_mean(_mean(t, axis=2), axis=1)[:, None])[0] for m, t in by.items()}
+            for row, by in values.items()
+        },
         "actions": {
             name: {
-                row: {m: _intervals(values[row][m][:, i][:, [k - 1 for k in marks]]) for m in METRICS} for row in rows
+                row: {m: [_points(t[:, i])[k - 1] for k in marks] for m, t in by.items()} for row, by in values.items()
             }
             for i, name in enumerate(names)
         },
         "curves": curves,
-        "motion_error": {row: _motion_error(results, row) for row in rows},
+        "per_start": {
+            metric: {
+                "rollout": _listed(_mean(_mean(table, axis=2), axis=1)),
+                "last chunk": _listed(_mean(table[:, :, -1], axis=1)),
+            }
+            for metric, table in values[first].items()
+        },
+        "motion_error": errors,
+        "estimator": _sufficiency(errors, first),
+        "distances": _distances(results),
     }
 
 
-def _intervals(values: Array) -> list[dict[str, float]]:
+def _mean(table: Array, axis: int) -> Array:
+    """Mean of what is there; nan where nothing is."""
+    count = (~np.isnan(table)).sum(axis=axis)
+    total = np.nansum(table, axis=axis)
+    return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan))
+
+
+def _points(values: Array) -> list[Point]:
     """Mean and interval over starts of values [starts, chunks], one per chunk."""
-    summary = []
+    points: list[Point] = []
     for column in values.T:
-        low, high = bootstrap_interval(column)
-        summary.append({"mean": float(column.mean()), "low": low, "high": high})
-    return summary
+        present = column[~np.isnan(column)]
+        if not len(present):
+            points.append(None)
+            continue
+        low, high = bootstrap_interval(present)
+        points.append({"mean": float(present.mean()), "low": low, "high": high})
+    return points
+
+
+def _listed(values: Array) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
 
 
 def _motion_error(results: Sequence[dict[str, Any]], row: str) -> dict[str, float]:
-    seen = np.array([[chunk["motion"] for chunk in result["rows"][row]] for result in results])
+    seen = np.array([result["rows"][row]["motion"] for result in results])
     asked = np.array([result["commanded"] for result in results])
     return dict(zip(COMPONENTS, np.median(np.abs(seen - asked), axis=(0, 1)).tolist(), strict=True))
+
+
+def _sufficiency(errors: dict[str, dict[str, float]], row: str) -> dict[str, Any]:
+    if "truth" not in errors or row == "truth":
+        return {}
+    ratios = {key: errors[row][key] / max(errors["truth"][key], 1e-9) for key in COMPONENTS}
+    return {**ratios, "sufficient": min(ratios.values()) >= _MARGIN}
+
+
+def _distances(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    features = [result["features"] for result in results if "truth" in result.get("features", {})]
+    if len(features) < 2:
+        return {}
+    truth = [by_row["truth"] for by_row in features]
+    rows = {row: [by_row[row] for by_row in features] for row in features[0] if row != "truth"}
+    name = f"FVD [{results[0]['extractor']}, {len(truth)} rollouts]"
+    return {name: {row: frechet_distance(vectors, truth) for row, vectors in rows.items()}}
