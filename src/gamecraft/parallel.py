@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
 from gamecraft.errors import GameCraftError, InputError
+from gamecraft.models.cpu_ranks import support_cpu_ranks
 from gamecraft.models.shared_tiles import share_tiles
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
@@ -27,7 +28,9 @@ from gamecraft.runtime import Runtime, world_size
 __all__ = ["agree", "ranks_together", "share_work"]
 
 _TIMEOUT = timedelta(minutes=10)
-_LOST = re.compile(r"closed by peer|reset by peer|timed out|timeout|broken pipe|NCCL|gloo", re.IGNORECASE)
+_LOST = re.compile(
+    r"closed by peer|reset by peer|connection refused|timed out|broken pipe|remote process", re.IGNORECASE
+)
 
 
 @contextmanager
@@ -117,6 +120,10 @@ def _share_tokens(transformer: GameCraftTransformer3DModel, runtime: Runtime, me
         ring_anything=runtime.ring > 1 and not both,
         mesh=mesh,
     )
+    if mesh.device_type == "cpu":
+        support_cpu_ranks()
+    elif runtime.ring > 1 and runtime.attention in ("auto", "native"):
+        transformer.set_attention_backend("_native_cudnn")  # gives the sums that ring attention adds up
     with _countable_devices():
         transformer.enable_parallelism(config=config)
     if both:

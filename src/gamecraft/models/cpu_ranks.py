@@ -43,13 +43,13 @@ def _attention_with_sums(
     **_: Any,
 ) -> Any:
     """Attention [B, S, H, D] for inference, and with ``return_lse`` the logarithms of its sums [B, S, H]."""
-    heads_first = [x.transpose(1, 2) for x in (query, key, value)]
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     if not return_lse:
         attended = torch.nn.functional.scaled_dot_product_attention(
-            *heads_first, attn_mask=attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+            q, k, v, attn_mask=attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
         )
         return attended.transpose(1, 2)
     attended, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        *heads_first, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+        q, k, v, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
     )
     return attended.transpose(1, 2), sums.transpose(1, 2)
