@@ -121,6 +121,11 @@ COMMANDS = {
             "gamecraft train --config recipes/mini_transformer.yaml --run runs/try --set max_steps=100",
         ),
     ),
+    "distill": Command(
+        "gamecraft.commands.distill",
+        "make a trained transformer fast",
+        ("gamecraft distill --config recipes/mini_consistency.yaml",),
+    ),
     "package": Command(
         "gamecraft.commands.package",
         "trained parts become a model folder",

@@ -3,12 +3,13 @@
 import argparse
 import importlib
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gamecraft.errors import InputError
 from gamecraft.training.config import apply_overrides, build_config, load_recipe
 
-__all__ = ["TASKS", "Task", "add_parser", "run"]
+__all__ = ["TASKS", "Task", "add_arguments", "add_parser", "run", "train"]
 
 
 class Task(NamedTuple):
@@ -33,31 +34,33 @@ TASKS = {
 
 def add_parser(subparsers: Any) -> None:
     """Add the `train` command to argparse's subparsers."""
-    parser = subparsers.add_parser(
-        "train", aliases=["distill"], help="train or distill a part of a model from a recipe", description=__doc__
-    )
-    _add_arguments(parser)
+    parser = subparsers.add_parser("train", help="train a part of a model from a recipe", description=__doc__)
+    add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; a run folder that has checkpoints is continued. Returns the exit code."""
+    train(args, tasks=list(TASKS))
+    return 0
+
+
+def train(args: argparse.Namespace, *, tasks: Sequence[str]) -> None:
+    """Run the recipe of parsed arguments, which must be one of `tasks`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     name, values = load_recipe(args.config, args.set)
-    if name not in TASKS:
-        raise InputError(f"{args.config} has task {name!r}; expected one of {', '.join(TASKS)}")
+    if name not in tasks:
+        raise InputError(f"{args.config} has task {name!r}; expected one of {', '.join(tasks)}")
     task = TASKS[name]
     if args.run:
         values = apply_overrides(values, [f"{task.run_key}={args.run}"])
     module = importlib.import_module(task.module)
     getattr(module, task.function)(build_config(getattr(module, task.config), values))
-    return 0
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", required=True, metavar="RECIPE", help="recipe, such as recipes/mini_transformer.yaml"
-    )
+def add_arguments(parser: argparse.ArgumentParser, example: str = "recipes/mini_transformer.yaml") -> None:
+    """The arguments of training commands."""
+    parser.add_argument("--config", required=True, metavar="RECIPE", help=f"recipe, such as {example}")
     parser.add_argument("--run", metavar="FOLDER", help="run folder, instead of the recipe's")
     parser.add_argument(
         "--set",
@@ -71,5 +74,5 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     _parser = argparse.ArgumentParser(description=__doc__)
-    _add_arguments(_parser)
+    add_arguments(_parser)
     raise SystemExit(run(_parser.parse_args()))
