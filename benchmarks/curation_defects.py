@@ -11,7 +11,7 @@ import argparse
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,8 @@ def record_pieces(writer: RawWriter, plays: list[Play], hud: Play, frames: int, 
             # The piece just before would continue without a cut.
             shots = good[int(rng.integers(max(1, len(good) - 1)))]
         else:
-            shots = [shot for shot in (play.step() for _ in range(length)) if shot is not None]
+            # A piece ends early where the map does.
+            shots = [shot for shot in islice(iter(play.step, None), length) if shot is not None]
         if kind == "static":
             shots = [shots[0]] * length
         if kind == "good":

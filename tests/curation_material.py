@@ -15,13 +15,13 @@ LENS = Intrinsics(fx=0.5, fy=0.5 * 160 / 96)
 
 
 def texture(seed: int, height: int = 200, width: int = 900) -> NDArray[np.uint8]:
-    """A picture with detail at several scales, uint8 [height, width, 3]."""
+    """A picture with detail at several scales in a tint of its own, uint8 [height, width, 3]."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
-    for cell in (4, 12, 40):
+    for cell in (8, 20, 60):
         coarse = rng.uniform(0, 255, (height // cell + 1, width // cell + 1, 3))
         total += np.kron(coarse, np.ones((cell, cell, 1)))[:height, :width]
-    return (total / 3).astype(np.uint8)
+    return (total / 3 * rng.permutation([1.0, 0.7, 0.3])).astype(np.uint8)
 
 
 def pan(seed: int, frames: int, step: int = 3) -> NDArray[np.uint8]:

@@ -1,5 +1,7 @@
 """Measures, scenes, splits and the filters that need nothing else."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict, np.
     return store, read_measures(store, ["cuts/0", "cuts/1"]), frames
 
 
-def test_pieces_measure_what_the_whole_does(measured: tuple[Store, dict, np.ndarray], tmp_path) -> None:
+def test_pieces_measure_what_the_whole_does(measured: tuple[Store, dict, np.ndarray], tmp_path: Path) -> None:
     _, columns, frames = measured
     whole = Measure(fps=FPS).process(
         Unit(name="w", inputs={"first": 0, "count": None}, place=str(write_raw(tmp_path, "w", frames))), Store(tmp_path)
@@ -64,16 +66,18 @@ def test_the_rule_is_that_of_pyscenedetect(measured: tuple[Store, dict, np.ndarr
         for number, frame in enumerate(frames)
         for cut in detector.process_frame(scenedetect.FrameTimecode(number, 24.0), frame[..., ::-1].copy())
     ]
-    ours = adaptive_cuts(columns["content"], ratio=2.0, content=5.0, window=2, min_frames=3)
+    ours = adaptive_cuts(columns["content"], ratio=2.0, least=5.0, window=2)
     assert found == ours == [30, 55]
 
 
-def test_a_turn_that_flow_explains_is_no_cut() -> None:
-    values = np.full(40, 2.0)
-    values[20] = 50.0
-    rule = {"ratio": 3.0, "content": 8.0, "window": 2, "min_frames": 3}
-    assert adaptive_cuts(values, **rule) == [20]
-    assert adaptive_cuts(values, **rule, confirmed=np.zeros(40, bool)) == []
+def test_a_turn_that_flow_explains_is_no_cut(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    columns = {name: [0.1] * 40 for name in COLUMNS} | {"hash": ["0" * 16] * 40, "content": [10.0] * 40}
+    columns["content"][20] = 50.0
+    for residual, cuts in ((0.1, []), (0.6, [20])):
+        columns["residual"][20] = residual
+        store.write("measure", "a/0", columns)
+        assert Scenes().process(Unit(name="a", inputs={"segments": ["a/0"]}), store)["cuts"] == cuts
 
 
 def test_clips_avoid_cuts_and_jerks(measured: tuple[Store, dict, np.ndarray]) -> None:
@@ -97,7 +101,7 @@ def test_clips_avoid_cuts_and_jerks(measured: tuple[Store, dict, np.ndarray]) ->
         ({}, None),
     ],
 )
-def test_bad_pictures_are_rejected_for_what_is_wrong(spoilt: dict, reason: str | None, tmp_path) -> None:
+def test_bad_pictures_are_rejected_for_what_is_wrong(spoilt: dict, reason: str | None, tmp_path: Path) -> None:
     good = {"luma": 0.4, "bright": 0.0, "change": 0.02, "sharpness": 0.4, "flow": 0.01}
     frames = 10
     columns = {name: [{**good, **spoilt}.get(name, 0.0)] * frames for name in COLUMNS}
@@ -117,7 +121,7 @@ def test_hashes_tell_pictures_apart() -> None:
     assert far >= 16
 
 
-def test_the_first_of_equal_clips_stays(tmp_path) -> None:
+def test_the_first_of_equal_clips_stays(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     one, other = ([rng.bytes(8).hex() for _ in range(8)] for _ in range(2))
     clips = {"a/0": one, "b/0": other, "b/1": one}

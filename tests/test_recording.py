@@ -24,8 +24,8 @@ def numbers(frames: object) -> list[int]:
 def write_with_times(path: Path, times: list[float], frames: np.ndarray) -> None:
     """A video whose frames have these times in seconds."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=1000)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        stream = container.add_stream("ffv1", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv444p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for time, frame in zip(times, frames, strict=True):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")

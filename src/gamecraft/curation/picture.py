@@ -27,9 +27,9 @@ class Picture:
     name: ClassVar[str] = "picture"
     version: ClassVar[int] = 1
 
-    luma: float = 0.05
-    bright: float = 0.4
-    sharpness: float = 0.1
+    luma: float = 0.035
+    bright: float = 0.25
+    sharpness: float = 0.145
     change: float = 0.0015
     still: float = 0.8
 

@@ -116,7 +116,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path))
     except (FFmpegError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a video: {error}") from None
+        raise InputError(f"{path} cannot be read as a video: {getattr(error, 'strerror', None) or error}") from None
     with container:
         if not container.streams.video:
             raise InputError(f"{path} has no video stream")
