@@ -59,7 +59,7 @@ def training(recordings: Path, model_folder: Path, tmp_path: Path) -> Transforme
             num_layers=1,
             num_single_layers=1,
             num_refiner_layers=1,
-            rope_axes_dim=(4, 6, 6),
+            rope_axes_dim=(4, 4, 4, 2, 2),
         ),
         prompt=PromptSettings(max_length=12),
         max_steps=6,

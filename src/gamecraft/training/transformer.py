@@ -21,15 +21,15 @@ class TransformerShape:
 
     num_attention_heads: int = 4
     attention_head_dim: int = 64
-    num_layers: int = 2
-    num_single_layers: int = 8
-    num_refiner_layers: int = 2
+    num_layers: int = 1
+    num_single_layers: int = 6
+    num_refiner_layers: int = 1
     mlp_ratio: float = 4.0
-    rope_theta: float = 256.0
-    rope_axes_dim: tuple[int, ...] = (16, 24, 24)
-    rope_depths: tuple[float, ...] = ()
+    rope_theta: float = 32.0
+    rope_axes_dim: tuple[int, ...] = (8, 14, 14, 14, 14)
+    rope_depths: tuple[float, ...] = (4.0, 16.0)
     rope_per_radian: float = 8.0
-    rope_values: bool = False
+    rope_values: bool = True
     history_rays: Literal["zero", "true"] = "true"
     prediction: Literal["velocity", "residual"] = "residual"
 
@@ -66,11 +66,11 @@ class TransformerTraining:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
-    ema_decay: float = 0.999
-    shift: float = 3.0
+    ema_decay: float = 0.997
+    shift: float = 5.0
     """Shift of the noise levels, that of the scheduler at inference."""
     history_mix: HistoryMix = field(default_factory=HistoryMix)
-    history_noise: float = 0.15
+    history_noise: float = 0.1
     """Largest standard deviation of the noise on history latents."""
     own_history: OwnHistory = field(default_factory=OwnHistory)
     dropping: Dropping = field(default_factory=Dropping)
