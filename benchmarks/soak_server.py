@@ -73,7 +73,7 @@ def play_until(end: float, url: str, seed: int, found: Findings) -> None:
                 if rng.random() < 0.5:
                     with LOCK:
                         found.vanished += 1
-                    play._socket.socket.close()  # no goodbye
+                    play.abort()
         except (GameCraftError, TimeoutError, OSError) as error:
             with LOCK:
                 found.lost.append(f"client {seed}: {error}")

@@ -331,6 +331,17 @@ def test_a_full_server_has_a_line(client: TestClient) -> None:
             assert third.get("welcome").type == "welcome"
 
 
+def test_who_is_away_gives_way_to_who_waits(pipe: GameCraftPipeline, tmp_path: Path) -> None:
+    config = ServerConfig(state=tmp_path, max_players=1, away_seconds=0.0)
+    with running(config, pipe) as client, start(client) as (first, state), connect(client) as second:
+        error = first.get("error")
+        assert (error.code, error.fatal) == ("full", True)
+        assert first.until(lambda item: False) == 1013
+        second.get("welcome")
+        second.send("resume", session=state.session)
+        assert second.get("state").session == state.session
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 

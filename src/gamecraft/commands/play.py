@@ -34,6 +34,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--state", type=Path, metavar="FOLDER", help="where sessions are kept; default: the user's")
     parser.add_argument("--players", type=int, default=4, metavar="N", help="who play at a time; default: %(default)s")
+    parser.add_argument(
+        "--session-mib", type=int, default=1024, metavar="N", help="memory for one session; default: %(default)s"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     add_runtime_options(parser)
     parser.set_defaults(handler=run)
@@ -48,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.port <= 65535:
         raise InputError(f"the port is {args.port}, expected 0 to 65535")
-    if args.players < 1:
-        raise InputError(f"--players is {args.players}, expected at least 1")
+    for name, value in (("players", args.players), ("session-mib", args.session_mib)):
+        if value < 1:
+            raise InputError(f"--{name} is {value}, expected at least 1")
     token = args.token or (None if is_loopback(args.host) else secrets.token_urlsafe(24))
     config = ServerConfig(
         host=args.host,
@@ -59,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
         state=(args.state or default_state_folder()).absolute(),
         model=args.model,
         max_players=args.players,
+        session_bytes=args.session_mib * 2**20,
+        session_file_bytes=(args.session_mib + 64) * 2**20,
     )
     runtime = runtime_from(args)
     check_model_folder(args.model or embedded_model())

@@ -40,6 +40,7 @@ class ServerConfig:
         upload_bytes, upload_pixels: largest picture that can be uploaded.
         max_uploads: pictures kept. max_jobs: videos made or waiting to be made.
         idle_seconds: without input after which play pauses.
+        away_seconds: without input or requests after which a place is given to the next in line, if there is one.
         park_seconds: after which a session nobody is connected to is taken out of memory.
         save_seconds: a session that is played is written to disk about this often.
         hello_seconds: for a new connection to say hello.
@@ -58,13 +59,14 @@ class ServerConfig:
     max_players: int = 4
     max_waiting: int = 16
     max_sessions: int = 200
-    session_bytes: int = 512 * 2**20
-    session_file_bytes: int = 600 * 2**20
+    session_bytes: int = 2**30
+    session_file_bytes: int = 2**30 + 2**26
     upload_bytes: int = 16 * 2**20
     upload_pixels: int = 40_000_000
     max_uploads: int = 200
     max_jobs: int = 50
     idle_seconds: float = 120.0
+    away_seconds: float = 600.0
     park_seconds: float = 30.0
     save_seconds: float = 5.0
     hello_seconds: float = 10.0

@@ -1,5 +1,6 @@
 """Runs the server in this process until it is told to stop."""
 
+import os
 import socket as sockets
 import sys
 import webbrowser
@@ -16,6 +17,7 @@ from gamecraft.serving.messages import MAX_MESSAGE_BYTES
 
 __all__ = ["listen", "serve"]
 
+_MAX_CONNECTIONS = 500
 _BROWSER_SECONDS = 1.0  # for the server to accept connections
 
 
@@ -29,7 +31,7 @@ def listen(config: ServerConfig) -> sockets.socket:
         family = sockets.getaddrinfo(config.host, config.port, type=sockets.SOCK_STREAM)[0][0]
         return sockets.create_server((config.host, config.port), family=family)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
         raise InputError(f"cannot listen at {config.host}, port {config.port}: {reason}; try --port 0") from None
 
 
@@ -46,6 +48,7 @@ def serve(config: ServerConfig, socket: sockets.socket, runtime: Runtime, *, ope
         ws_max_size=4 * MAX_MESSAGE_BYTES,  # longer ones end the connection; up to here they are answered
         ws_per_message_deflate=False,  # pictures do not get smaller
         timeout_graceful_shutdown=3,
+        limit_concurrency=_MAX_CONNECTIONS,
     )
     print(f"gamecraft play: {url}  (Ctrl-C stops; sessions are kept in {config.state})", file=sys.stderr, flush=True)
     if open_browser:

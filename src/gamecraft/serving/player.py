@@ -74,6 +74,7 @@ class Player:
         Raises:
             InputError: it is not possible; nothing has changed.
         """
+        self.stage.track.active = time.monotonic()
         match request:
             case Start():
                 await self._enter(await self._server.new_game(request), playing=request.playing)

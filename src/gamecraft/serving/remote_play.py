@@ -2,10 +2,11 @@
 
 import io
 import json
+import socket as sockets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -104,6 +105,11 @@ class RemotePlay:
     def close(self) -> None:
         """Leave; the session stays on the server."""
         self._stack.close()
+
+    def abort(self) -> None:
+        """Cut the connection without a goodbye, as a network that fails does."""
+        with suppress(OSError):
+            self._socket.socket.shutdown(sockets.SHUT_RDWR)
 
     # --- asking ------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class GameServer:
         steps_loaded: of ``LOADING_STEPS``: the model is there, and warm.
         failure: why there will be no model, or None.
         ready: set when the model is ready or has failed.
+        on_chores: called every few seconds.
     """
 
     LOADING_STEPS = 2
@@ -70,6 +71,7 @@ class GameServer:
         self.steps_loaded = 0
         self.failure: str | None = None
         self.ready = asyncio.Event()
+        self.on_chores: set[Callable[[], None]] = set()
         self._pipe: GameCraftPipeline | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -194,6 +196,8 @@ class GameServer:
     async def _chores(self) -> None:
         while True:
             await asyncio.sleep(_CHORES_SECONDS)
+            for chore in list(self.on_chores):
+                chore()
             try:
                 await self.store.park(self.config.park_seconds)
             except OSError:

@@ -195,12 +195,22 @@ class Connection:
         model = server.model_info()
         self._outbox.resize(max_frames=2 * model.chunk_frames, window=2 * model.chunk_frames)
         self._player = player = Player(server, self._outbox, hello)
+        server.on_chores.add(self._give_way)
         try:
             self._outbox.put(self._welcome(hello))
             while True:
                 await self._do(player, await self._requests.get())
         finally:
+            server.on_chores.discard(self._give_way)
             await player.leave()
+
+    def _give_way(self) -> None:
+        """End if others wait for the place of a player who seems to have gone away."""
+        player, server = self._player, self._server
+        if player is None or player.stage.paused is None or not server.lobby.waiting:
+            return
+        if time.monotonic() - player.stage.track.active > server.config.away_seconds:
+            self._fail("full", "others are waiting for a place, and nothing was done here for long", fatal=True)
 
     async def _do(self, player: Player, request: Request) -> None:
         try:

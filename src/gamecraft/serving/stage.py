@@ -188,9 +188,9 @@ class Stage:
             raise _HaltError
         sample = self.track.take(self._frames, time.monotonic())
         steps = game.session.settings.num_inference_steps
-        return sample, game.session.step(sample.actions, on_step=partial(self._on_step, game.session.num_chunks, steps))
+        return sample, game.session.step(sample.actions, on_step=partial(self._on_step, steps))
 
-    def _on_step(self, index: int, steps: int, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
+    def _on_step(self, steps: int, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
         if self._halted.is_set():
             raise _HaltError
         now = time.monotonic()
