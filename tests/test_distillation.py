@@ -135,7 +135,7 @@ def test_an_interrupted_distillation_gives_the_same_student(
 
 def test_bad_settings_are_refused(student: TransformerTraining, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json"):
-        Distillation(teacher=str(tmp_path), method="guidance", training=student)
+        distill(Distillation(teacher=str(tmp_path), method="guidance", training=student))
     with pytest.raises(InputError, match="multiple"):
         ConsistencySettings(phases=3, teacher_steps=8)
     with pytest.raises(InputError, match="lowest"):

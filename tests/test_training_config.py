@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -105,7 +106,7 @@ def test_every_recipe_maps_onto_the_configuration_of_its_task(recipe: Path) -> N
     name, values = load_recipe(recipe)
     task = TASKS[name]
     config = build_config(getattr(importlib.import_module(task.module), task.config), values)
-    assert hasattr(config, task.run_key)
+    assert operator.attrgetter(task.run_key)(config)
 
 
 def test_the_command_runs_the_task_in_the_folder_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

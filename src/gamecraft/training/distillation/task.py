@@ -29,14 +29,14 @@ class Distillation:
     matching: MatchingSettings = field(default_factory=MatchingSettings)
 
     def __post_init__(self) -> None:
-        if not (Path(self.teacher) / "config.json").is_file():
-            raise InputError(f"the teacher {self.teacher} is no transformer folder: it has no config.json")
         if self.training.init_from is None:
             object.__setattr__(self, "training", replace(self.training, init_from=self.teacher))
 
 
 def distill(config: Distillation) -> GameCraftTransformer3DModel:
     """Run, or continue, a distillation: see `gamecraft.training.trainer.run_training`."""
+    if not (Path(config.teacher) / "config.json").is_file():
+        raise InputError(f"the teacher {config.teacher} is no transformer folder: it has no config.json")
     trainer: Trainer
     if config.method == "guidance":
         trainer = GuidanceDistiller(config.training, config.teacher, config.guidance)
