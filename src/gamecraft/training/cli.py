@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,8 +28,8 @@ TASKS = {
     "autoencoder": Task(
         "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
     ),
-    "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
+    "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),
 }
 
 
@@ -53,7 +54,7 @@ def train(args: argparse.Namespace, *, tasks: Sequence[str]) -> None:
         raise InputError(f"{args.config} has task {name!r}; expected one of {', '.join(tasks)}")
     task = TASKS[name]
     if args.run:
-        values = apply_overrides(values, [f"{task.run_key}={args.run}"])
+        values = apply_overrides(values, [f"{task.run_key}={json.dumps(args.run)}"])
     module = importlib.import_module(task.module)
     getattr(module, task.function)(build_config(getattr(module, task.config), values))
 
