@@ -92,7 +92,7 @@ def _merge_lora(transformer: GameCraftTransformer3DModel, file: Path) -> None:
     try:
         tensors = load_file(file)
         transformer.load_lora_adapter(tensors, prefix=_lora_prefix(tensors), adapter_name="merged")
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+    except (SafetensorError, ValueError, RuntimeError, LookupError) as error:
         raise CheckpointError(f"{file}: no LoRA weights for this transformer: {str(error).splitlines()[0]}") from error
     if not getattr(transformer, "peft_config", None):
         raise CheckpointError(f"{file}: no LoRA weights for this transformer: no name in it is known")
