@@ -1,6 +1,7 @@
 """Raw recordings: their files, their truth, and what a person brings."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,9 @@ def test_impossible_recordings_are_refused(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_inspect_shows_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_shows_a_clip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gamecraft.worlds.recorder import RecordConfig, record_dataset
 
     small = {"worlds": 1, "clips_per_world": 1, "frames": 9, "height": 48, "width": 80}
@@ -98,3 +101,6 @@ def test_inspect_shows_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip000000.png", "clip000000_path.png"]
     assert main(["inspect", str(tmp_path / "data"), "7"]) == 2
     assert "there is no clip 7" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    assert main(["inspect", str(tmp_path / "data"), "0", "--output", str(tmp_path / "out"), "--rerun"]) == 2
+    assert "pip install 'rerun-sdk" in capsys.readouterr().err

@@ -9,8 +9,8 @@ from gamecraft.errors import GameCraftError, InputError
 __all__ = ["load_plugin", "require"]
 
 
-def require(library: str, purpose: str) -> Any:
-    """Import an optional library.
+def require(library: str, purpose: str, package: str = "gamecraft[curation]") -> Any:
+    """Import an optional library, which comes with ``package``.
 
     Raises:
         GameCraftError: it is not installed; the message says how to install it. No ``InputError``, which would only
@@ -20,8 +20,7 @@ def require(library: str, purpose: str) -> Any:
         return import_module(library)
     except ImportError as error:
         raise GameCraftError(
-            f"{purpose} needs {library}, which does not load ({error}); install it with "
-            "`pip install 'gamecraft[curation]'`"
+            f"{purpose} needs {library}, which does not load ({error}); install it with `pip install '{package}'`"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,12 +126,19 @@ class Poses:
 
 
 def _recorded(video: Path, clip: dict[str, Any]) -> Array:
-    trajectory = read_trajectory(truth_path(video, "trajectory"))
+    path = truth_path(video, "trajectory")
+    trajectory = _trajectory(path, path.stat().st_mtime_ns if path.is_file() else 0)
     times = (clip["first"] + np.arange(clip["frames"])) / clip["fps"]
     # Times that were written with few digits may be off by a rounding error at the end.
     times[-1] = min(times[-1], max(trajectory.times[-1], times[-1] - 0.01))
     poses = interpolate(trajectory, times).poses
     return without_roll(poses)
+
+
+@functools.lru_cache(maxsize=4)
+def _trajectory(path: Path, changed: int) -> Trajectory:
+    """The trajectory of a recording, for the many clips of it; ``changed`` tells versions of the file apart."""
+    return read_trajectory(path)
 
 
 def _from_plugin(name: str, frames: list[NDArray[np.uint8]], lens: Intrinsics) -> tuple[Array, float]:

@@ -24,7 +24,7 @@ def write_rerun(
     Raises:
         GameCraftError: rerun-sdk is not installed.
     """
-    rerun = require("rerun", "a recording for the rerun viewer")
+    rerun = require("rerun", "a recording for the rerun viewer", "rerun-sdk==0.41.0")
     height, width = frames.shape[1:3]
     with write_atomically(path) as temporary:
         stream = rerun.RecordingStream("gamecraft")

@@ -24,7 +24,7 @@ class TextScreens:
     """Rejects clips in which much can be read.
 
     Attributes:
-        samples: frames of a clip that are read.
+        samples: frames of a clip that are read; 0 to read none, which is by far the quickest.
         letters: most letters and digits in one frame.
         confidence: of a line of text, to be counted, 0 to 1.
     """
@@ -38,6 +38,8 @@ class TextScreens:
 
     def process(self, unit: Unit, store: Store) -> Result:
         """Scores, and why the clip is rejected."""
+        if not self.samples:
+            return {"scores": {}, "rejected": None}
         clip = unit.inputs
         # The first and the last frame of the sample are the clip's own: text often fades in and out, so read within.
         frames = sample_clip(Path(unit.place), clip["fps"], clip["first"], clip["frames"], self.samples + 2, _WIDTH)[
