@@ -50,7 +50,7 @@ def test_intervals_have_the_width_of_the_normal_approximation() -> None:
 def test_many_comparisons_ask_for_more() -> None:
     rng = np.random.default_rng(3)
     noise = rng.normal(0, 0.3, 12)
-    a, b = report(STARTS), report(STARTS + 0.2 + noise - noise.mean())
+    a, b = report(STARTS), report(STARTS + 0.35 + noise - noise.mean())
     (alone,), _ = compare_reports(a, b)
     assert alone.significant
     for number in range(40):

@@ -1,5 +1,6 @@
 """One's own clips and pictures can be evaluated like worlds."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gamecraft.evaluation.given_cases import clip_case, count_given, picture_cas
 from gamecraft.evaluation.learned import PictureQuality, VideoMaeFeatures
 from gamecraft.evaluation.run import EvaluationSettings, evaluate
 from gamecraft.evaluation.signals import Signal
+from gamecraft.evaluation.suites import SUITES
 from gamecraft.evaluation.summary import summarise
 from gamecraft.worlds.environment import LowPolyWorld
 from gamecraft.worlds.recorder import record_clip
@@ -61,7 +63,9 @@ def test_clips_that_do_not_fit_are_refused(clips: str) -> None:
         EvaluationSettings(suite="play", data=clips, starts=3)
 
 
-def test_a_picture_has_a_path_but_no_truth(pictures: str, tmp_path: Path) -> None:
+def test_a_picture_has_a_path_but_no_truth(pictures: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: signal for name, signal in SUITES["control"].signals.items() if name in ("idle to w", "w to s")}
+    monkeypatch.setitem(SUITES, "control", dataclasses.replace(SUITES["control"], signals=few))
     case = picture_case(pictures, 1, "d", Signal(keys="d"), chunks=2, **SIZES)
     assert case.frames is None
     assert case.start.prompt == "a harbour"
