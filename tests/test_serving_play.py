@@ -164,6 +164,15 @@ def test_the_frames_are_those_of_the_session(client: TestClient, pipe: GameCraft
     assert shown == expected
 
 
+def test_there_is_at_most_one_chunk_of_lead(client: TestClient) -> None:
+    with start(client, playing=True) as (player, _):
+        for chunk in range(4):
+            assert player.get("chunk").chunk == chunk
+            shown = [frame for frame in player.frames if FrameFlag.STILL not in frame.flags]
+            assert chunk == 0 or shown[-1].chunk == chunk - 1  # the one before is being shown
+        assert [frame.frame for frame in shown] == list(range(len(shown)))
+
+
 def test_frames_come_as_webp_if_asked(client: TestClient) -> None:
     with connect(client, format="webp", quality=80) as player:
         assert player.get("welcome").format == "webp"

@@ -2,6 +2,7 @@
 
 import hmac
 import time
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -23,10 +24,10 @@ _MONTH = 30 * 24 * 3600
 class AccessControl:
     """ASGI middleware that answers what may not come in, for HTTP and WebSockets alike."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+    def __init__(self, app: ASGIApp, config: ServerConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._config = app, config
-        self._requests = RateLimits(50, 200, time.monotonic)
-        self._handshakes = RateLimits(5, 30, time.monotonic)
+        self._requests = RateLimits(50, 200, clock)
+        self._handshakes = RateLimits(5, 30, clock)
         self._origins = {urlsplit(origin).netloc.lower() for origin in config.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

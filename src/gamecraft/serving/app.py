@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from gamecraft import __version__
 from gamecraft.errors import InputError
 from gamecraft.serving.access import AccessControl
-from gamecraft.serving.bodies import TooLargeError
+from gamecraft.serving.bodies import BodyLimit, TooLargeError
 from gamecraft.serving.config import ServerConfig
 from gamecraft.serving.docs_page import docs_page
 from gamecraft.serving.jobs import Jobs
@@ -37,6 +37,7 @@ _STATUS: tuple[tuple[type[InputError], int, str], ...] = (
     (NotReadyError, 503, "model"),
     (InputError, 400, "request"),
 )
+_MAX_JSON_BYTES = 2**18
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +63,7 @@ def create_app(config: ServerConfig, load: LoadPipeline) -> FastAPI:
 
     app = FastAPI(title="gamecraft", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.server = server
+    app.add_middleware(BodyLimit, limit=_MAX_JSON_BYTES, exempt=("/api/uploads", "/api/sessions/file"))
     app.add_middleware(AccessControl, config=config)
     app.middleware("http")(_harden)
     app.add_exception_handler(InputError, _input_error)

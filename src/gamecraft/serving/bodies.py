@@ -1,19 +1,44 @@
 """Request bodies, never larger than they may be."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gamecraft.errors import InputError
 
-__all__ = ["TooLargeError", "body_bytes", "body_file"]
+__all__ = ["BodyLimit", "TooLargeError", "body_bytes", "body_file"]
 
 
 class TooLargeError(InputError):
     """A request's body is larger than the server accepts."""
+
+
+class BodyLimit:
+    """ASGI middleware that bounds the bodies of all paths but those that bound theirs themselves."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, exempt: Collection[str]) -> None:
+        self._app, self._limit, self._exempt = app, limit, exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through whose body breaks off if it is too large."""
+        if scope["type"] != "http" or scope["path"] in self._exempt:
+            await self._app(scope, receive, send)
+            return
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise TooLargeError(_text(self._limit))
+            return message
+
+        await self._app(scope, bounded, send)
 
 
 async def body_bytes(request: Request, limit: int) -> bytes:
@@ -41,13 +66,16 @@ async def body_file(request: Request, limit: int, folder: Path) -> AsyncIterator
 
 
 async def _pieces(request: Request, limit: int) -> AsyncIterator[bytes]:
-    text = f"the body is larger than {limit} bytes"
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise TooLargeError(text)
+        raise TooLargeError(_text(limit))
     received = 0
     async for piece in request.stream():
         received += len(piece)
         if received > limit:
-            raise TooLargeError(text)
+            raise TooLargeError(_text(limit))
         yield piece
+
+
+def _text(limit: int) -> str:
+    return f"the body is larger than {limit} bytes"

@@ -31,7 +31,8 @@ def listen(config: ServerConfig) -> sockets.socket:
         family = sockets.getaddrinfo(config.host, config.port, type=sockets.SOCK_STREAM)[0][0]
         return sockets.create_server((config.host, config.port), family=family)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        known = error.errno is not None and error.errno > 0  # not so if the name cannot be resolved
+        reason = os.strerror(error.errno or 0) if known else error.strerror or str(error)
         raise InputError(f"cannot listen at {config.host}, port {config.port}: {reason}; try --port 0") from None
 
 
