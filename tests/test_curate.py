@@ -167,6 +167,8 @@ def test_when_nothing_is_left_there_is_one_line(raw: Path, tmp_path: Path, capsy
     assert "no recording or folder" in capsys.readouterr().err
     assert main(["curate", str(raw), "--output", str(tmp_path / "out"), "--set", "scenes.ratoi=4"]) == 2
     assert "scenes.ratio" in capsys.readouterr().err
+    assert main(["curate", str(raw), "--output", str(tmp_path / "out"), "--redo", "lens"]) == 2
+    assert "no stage 'lens' to redo; the stages are sources, measure" in capsys.readouterr().err
 
 
 def test_other_peoples_datasets_are_left_alone(raw: Path, tmp_path: Path, settings: CurationSettings) -> None:

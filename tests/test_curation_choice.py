@@ -5,14 +5,18 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from curation_material import pan, write_raw
 from gamecraft.curation.balance import Balance, equal_shares, stratum
 from gamecraft.curation.captioners import ask_endpoint
 from gamecraft.curation.captions import LONG, Captions, template_captions
+from gamecraft.curation.checks import Checks
+from gamecraft.curation.extras import load_plugin
 from gamecraft.curation.store import Store, Unit
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.trajectory import CameraState
@@ -93,6 +97,37 @@ def test_endpoints_that_fail_say_so_and_stop_the_run(endpoint: str) -> None:
 def test_caption_settings_are_checked(wrong: dict) -> None:
     with pytest.raises(InputError):
         Captions(**wrong)
+
+
+def looks_bright(pictures: list[Image.Image]) -> float:
+    return float(np.mean([np.asarray(picture).mean() for picture in pictures])) / 255
+
+
+def says_yes(pictures: list[Image.Image], question: str) -> str:
+    return f"Yes, {len(pictures)}." if question == "Is it good?" else "No."
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, None),
+        ({"quality": f"{__name__}:looks_bright", "least": 0.1}, None),
+        ({"quality": f"{__name__}:looks_bright", "least": 0.9}, "quality"),
+        ({"source": f"{__name__}:says_yes", "question": "Is it good?"}, None),
+        ({"source": f"{__name__}:says_yes", "question": "Is it bad?"}, "model's answer"),
+    ],
+)
+def test_models_may_judge(tmp_path: Path, settings: dict, reason: str | None) -> None:
+    inputs = {"first": 0, "frames": 6, "fps": 24, "window": [0.0, 0.0, 1.0, 1.0]}
+    unit = Unit(name="a", inputs=inputs, place=str(write_raw(tmp_path, "a", pan(1, 6))))
+    result = Checks(**settings).process(unit, Store(tmp_path))
+    assert (result["rejected"] or [None])[0] == reason
+
+
+def test_plugins_that_do_not_load_are_named(tmp_path: Path) -> None:
+    for name in ("nocolon", "no_such_module:f", f"{__name__}:no_such_function"):
+        with pytest.raises(InputError, match=name.split(":")[0]):
+            load_plugin(name)
 
 
 def test_strata_are_directions_and_turns() -> None:

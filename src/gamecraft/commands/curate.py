@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="STAGE.NAME=VALUE", help="one setting; may be repeated"
     )
+    parser.add_argument("--redo", nargs="+", default=[], metavar="STAGE", help="do these stages again in any case")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
     for name, (key, kind, text) in _SHORTCUTS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=f"{text} (--set {key}=...)")
@@ -37,11 +40,17 @@ def run(args: argparse.Namespace) -> int:
     from gamecraft.commands.progress import stage_progress
     from gamecraft.curation.curate import curate
     from gamecraft.curation.settings import load_settings
+    from gamecraft.errors import InputError
 
     given = {key: getattr(args, name) for name, (key, _, _) in _SHORTCUTS.items()}
     overrides = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     settings = load_settings(Path(args.config) if args.config else None, [*overrides, *args.set])
     output = Path(args.output)
+    known = [field.name for field in fields(settings) if hasattr(getattr(settings, field.name), "process")]
+    for stage in args.redo:
+        if stage not in known:
+            raise InputError(f"no stage {stage!r} to redo; the stages are {', '.join(known)}")
+        shutil.rmtree(output / "curation" / stage, ignore_errors=True)
     with stage_progress() as on_progress:
         count = curate(args.inputs, output, settings, processes=args.processes, on_progress=on_progress)
     print(f"{output}: {count} clips of {settings.split.frames} frames; see {output / 'curation' / 'report.html'}")

@@ -14,13 +14,37 @@ from urllib.error import URLError
 
 from PIL import Image
 
-from gamecraft.errors import GameCraftError
+from gamecraft.curation.extras import load_plugin
+from gamecraft.errors import GameCraftError, InputError
 
-__all__ = ["ask_endpoint", "ask_transformers"]
+__all__ = ["SOURCES", "ask", "ask_endpoint", "ask_transformers", "check_source"]
+
+SOURCES = ("transformers", "endpoint")
 
 _TIMEOUT = 120  # seconds
 _MAX_ANSWER = 1_000_000  # bytes
 _TOKENS = 160
+
+
+def check_source(source: str, model: str, url: str) -> None:
+    """Refuse settings that cannot work before anything runs.
+
+    Raises:
+        InputError: a model or an address is missing.
+    """
+    if source in SOURCES and not model:
+        raise InputError(f"the source {source!r} needs a model; set its model")
+    if source == "endpoint" and not url.startswith(("http://", "https://")):
+        raise InputError(f"the endpoint's url is {url!r}, expected http:// or https://")
+
+
+def ask(source: str, model: str, url: str, key_variable: str, pictures: Sequence[Image.Image], request: str) -> str:
+    """Ask the model behind ``transformers``, an ``endpoint`` or a plug-in ``module:function`` (pictures, request)."""
+    if source == "endpoint":
+        return ask_endpoint(url, model, key_variable, pictures, request)
+    if source == "transformers":
+        return ask_transformers(model, pictures, request)
+    return str(load_plugin(source)(pictures, request))
 
 
 def ask_endpoint(url: str, model: str, key_variable: str, pictures: Sequence[Image.Image], request: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,21 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from gamecraft.curation.captioners import ask_endpoint, ask_transformers
-from gamecraft.curation.extras import load_plugin
+from gamecraft.curation.captioners import ask, check_source
 from gamecraft.curation.samples import sample_clip
 from gamecraft.curation.store import Result, Store, Unit
-from gamecraft.errors import InputError
 from gamecraft.trajectory import CameraState
 
-__all__ = ["Captioner", "Captions", "template_captions"]
-
-Captioner = Callable[[Sequence[Image.Image], str], str]
-"""Answers a request about some pictures."""
+__all__ = ["Captions", "clip_pictures", "template_captions"]
 
 SHORT, LONG = 30, 100
 """Characters a short caption aims at; characters a long one has at least."""
 _MAX = 2000
+_WIDTH = 768
 _REQUESTS = {
     "short": f"Name the place in these frames of a game in about {SHORT} characters. Answer with the words alone.",
     "long": f"Describe the place, the light and the mood in these frames of a game in one or two sentences of {LONG} "
@@ -39,7 +35,7 @@ class Captions:
     Attributes:
         source: ``template`` (from what is known about the recording and its motion, offline), ``transformers`` (a local
             image-text-to-text model), ``endpoint`` (a server that speaks OpenAI's chat completions), or a plug-in
-            ``module:function``, see ``Captioner``.
+            ``module:function`` from pictures and a request to an answer.
         model: name or folder of the model.
         url: of the endpoint, such as ``http://localhost:8000/v1``.
         key_variable: environment variable that holds the endpoint's key, if it needs one.
@@ -56,10 +52,7 @@ class Captions:
     frames: int = 3
 
     def __post_init__(self) -> None:
-        if self.source in ("transformers", "endpoint") and not self.model:
-            raise InputError(f"captions from {self.source} need a model; set captions.model")
-        if self.source == "endpoint" and not self.url.startswith(("http://", "https://")):
-            raise InputError(f"captions.url is {self.url!r}, expected http:// or https://")
+        check_source(self.source, self.model, self.url)
 
     def process(self, unit: Unit, store: Store) -> Result:
         """``short`` and ``long``."""
@@ -68,22 +61,24 @@ class Captions:
             poses = np.array((store.read("poses", unit.name) or {})["poses"]).reshape(-1, 4, 4)
             short, long = template_captions(clip["about"], poses, clip["luma"])
             return {"short": short, "long": long}
-        frames = sample_clip(Path(unit.place), clip["fps"], clip["first"], clip["frames"], self.frames, 768)
-        height, width = frames.shape[1:3]
-        left, top, right, bottom = clip["window"]
-        box = (int(left * width), int(top * height), int(right * width), int(bottom * height))
-        pictures = [Image.fromarray(frame).crop(box) for frame in frames]
+        pictures = clip_pictures(unit, self.frames)
         answers = {name: " ".join(self._ask(pictures, text).split())[:_MAX] for name, text in _REQUESTS.items()}
         if not all(answers.values()):
             return {"rejected": ["no caption", "the model answered nothing"]}
         return answers
 
     def _ask(self, pictures: Sequence[Image.Image], request: str) -> str:
-        if self.source == "endpoint":
-            return ask_endpoint(self.url, self.model, self.key_variable, pictures, request)
-        if self.source == "transformers":
-            return ask_transformers(self.model, pictures, request)
-        return str(load_plugin(self.source)(pictures, request))
+        return ask(self.source, self.model, self.url, self.key_variable, pictures, request)
+
+
+def clip_pictures(unit: Unit, count: int) -> list[Image.Image]:
+    """Some frames of a clip, as much of them as the dataset's lens shows; ``window`` is among the unit's inputs."""
+    clip = unit.inputs
+    frames = sample_clip(Path(unit.place), clip["fps"], clip["first"], clip["frames"], count, _WIDTH)
+    height, width = frames.shape[1:3]
+    left, top, right, bottom = clip["window"]
+    box = (int(left * width), int(top * height), int(right * width), int(bottom * height))
+    return [Image.fromarray(frame).crop(box) for frame in frames]
 
 
 def template_captions(about: dict[str, Any], poses: np.ndarray[Any, Any], luma: float) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""From recordings to the clips worth annotating: the first seven stages, wired up."""
+"""From recordings to the clips worth annotating: the stages up to duplicates, wired up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gamecraft.intrinsics import Intrinsics
 
 __all__ = ["ClipRef", "find_clips", "find_recordings"]
 
-_SEGMENT_SECONDS = 300
+_SEGMENT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,7 @@ def find_clips(runner: Runner, settings: CurationSettings, recordings: Sequence[
     clips = passing(runner, settings.borders, [(clip, clip.unit(target=target)) for clip in clips])
     windows = {clip.name: read(runner, "borders", clip.name)["window"] for clip in clips}
     clips = passing(runner, settings.text, [(clip, clip.unit(window=windows[clip.name])) for clip in clips])
+    clips = passing(runner, settings.checks, [(clip, clip.unit(window=windows[clip.name])) for clip in clips])
     hashes: dict[str, list[str]] = {}
     for recording in {clip.recording.name: clip.recording for clip in clips}.values():
         columns = read_measures(runner.store, segments[recording.name])

@@ -99,6 +99,8 @@ def _balance(runner: Runner, settings: CurationSettings, clips: Sequence[ClipRef
 def _write(runner: Runner, settings: CurationSettings, output: Path, clips: Sequence[ClipRef]) -> int:
     known = {clip.name: clip for clip in clips}
     chosen = read(runner, "balance", "all")["clips"]
+    if not chosen:
+        return 0  # what an earlier run made stays
     _start_dataset(output, settings)
     step = settings.write.clips
     units = []

@@ -9,7 +9,7 @@ from gamecraft.curation.store import Result, Store
 __all__ = ["KEPT", "Outcome", "funnel", "outcomes"]
 
 KEPT, NOT_CHOSEN = "kept", "not chosen"
-_STAGES = ("borders", "text", "duplicates", "poses", "captions", "balance")
+_STAGES = ("borders", "text", "checks", "duplicates", "poses", "captions", "balance")
 
 
 @dataclass(frozen=True, kw_only=True)

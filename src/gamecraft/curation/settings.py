@@ -10,6 +10,7 @@ import yaml
 from gamecraft.curation.balance import Balance
 from gamecraft.curation.borders import Borders
 from gamecraft.curation.captions import Captions
+from gamecraft.curation.checks import Checks
 from gamecraft.curation.duplicates import Duplicates
 from gamecraft.curation.measure import Measure
 from gamecraft.curation.picture import Picture
@@ -45,6 +46,7 @@ class CurationSettings:
     picture: Picture = field(default_factory=Picture)
     borders: Borders = field(default_factory=Borders)
     text: TextScreens = field(default_factory=TextScreens)
+    checks: Checks = field(default_factory=Checks)
     duplicates: Duplicates = field(default_factory=Duplicates)
     poses: Poses = field(default_factory=Poses)
     captions: Captions = field(default_factory=Captions)
