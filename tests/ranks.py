@@ -42,7 +42,7 @@ def _rank(
     stream = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(stream, 2)
     os.dup2(stream, 1)
-    sys.stderr = os.fdopen(2, "w", closefd=False)
+    sys.stdout = sys.stderr = os.fdopen(2, "w", closefd=False)
     variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
     os.environ.update({name: str(value) for name, value in variables.items()})
     try:

@@ -1,19 +1,26 @@
 """Several processes make the same video as one: real ranks over gloo on the CPU."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from gamecraft.apply_runtime import apply_runtime
-from gamecraft.errors import InputError
+from gamecraft.cli import main
+from gamecraft.conversion.layout import TRANSFORMER_FILES
+from gamecraft.errors import GameCraftError, InputError
 from gamecraft.models.vae_tiling import set_vae_tiling
 from gamecraft.parallel import agree, ranks_together
 from gamecraft.runtime import Runtime
+from gamecraft.video import read_video
 from parallel_worker import chunk, run_cases
+from published_folder import write_published_folder
 from ranks import in_ranks
 from test_published_play import published_pipeline
 from tiny import tiny_pipeline
@@ -85,6 +92,11 @@ def test_lengths_that_ring_and_ulysses_cannot_share_are_refused(tmp_path: Path) 
     assert "error: ring and ulysses together need lengths that 4 divides, not 27 image" in ends[0][1]
 
 
+def test_a_prompt_too_short_to_share_is_refused(tmp_path: Path) -> None:
+    ends, _ = run(2, [{"runtime": {"ulysses": 2}, "chunk": {"text": (12, 1)}}], tmp_path)
+    assert "error: 2 ranks cannot share 18 image and 1 text tokens" in ends[0][1]
+
+
 def test_heads_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
     ends, _ = run(4, [{"runtime": {"ulysses": 4}}], tmp_path)
     assert "error: ulysses 4 does not divide the 2 heads; 1, 2 do" in ends[0][1]
@@ -103,3 +115,44 @@ def test_a_wrong_number_of_processes_is_said(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_process_agrees_with_itself() -> None:
     assert agree(True)
     assert not agree(False)
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def command(words: list[str]) -> None:
+    """`gamecraft`; what it prints goes where the rank's output goes."""
+    code = main(words)
+    sys.stdout.flush()
+    if code:
+        raise GameCraftError(f"exit code {code}")
+
+
+def test_the_command_line_writes_one_video(
+    model_folder: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture).save("start.png")
+    words = ["generate", "--model", str(model_folder), "--image", "start.png", "--actions", "w 7f", "--guidance", "2"]
+    words += ["--dtype", "fp32", "--device", "cpu", "--prompt", "a village", "--negative-prompt", "night"]
+    assert main([*words, "--output", "one.mp4"]) == 0
+    ends = in_ranks(2, command, [*words, "--ulysses", "2", "--output", "two.mp4"], folder=tmp_path)
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert sum("two.mp4: 7 frames" in text for _, text in ends) == 1
+    assert {path.name for path in tmp_path.glob("two.*")} == {"two.mp4", "two.png", "two.json"}
+    one, two = (read_video(name)[0].astype(int) for name in ("one.mp4", "two.mp4"))
+    assert np.abs(one - two).max() <= 2  # a last bit before rounding and compression
+
+
+def test_the_published_command_line_shares_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_published_folder(tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save("start.png")
+    words = ["generate", "--image-path", "start.png", "--ckpt", f"weights/{TRANSFORMER_FILES['standard']}"]
+    words += ["--action-list", "w", "--sample-n-frames", "5", "--infer-steps", "2", "--cfg-scale", "2"]
+    words += ["--video-size", "16", "32", "--rope-axes", "4", "6", "6", "--precision", "fp32"]
+    assert main([*words, "--save-path", "one"]) == 0
+    ends = in_ranks(2, command, [*words, "--save-path", "two"], folder=tmp_path)
+    assert [code for code, _ in ends] == [0, 0], ends
+    one, two = (read_video(f"{name}/start.mp4")[0].astype(int) for name in ("one", "two"))
+    assert np.abs(one - two).max() <= 2

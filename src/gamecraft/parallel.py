@@ -126,16 +126,20 @@ def _share_tokens(transformer: GameCraftTransformer3DModel, runtime: Runtime, me
         transformer.set_attention_backend("_native_cudnn")  # gives the sums that ring attention adds up
     with _countable_devices():
         transformer.enable_parallelism(config=config)
-    if both:
-        transformer.register_forward_pre_hook(_check_lengths(transformer, runtime.ring * runtime.ulysses))
+    transformer.register_forward_pre_hook(_check_lengths(transformer, runtime.ring * runtime.ulysses, equal=both))
 
 
-def _check_lengths(transformer: GameCraftTransformer3DModel, ranks: int) -> Any:
+def _check_lengths(transformer: GameCraftTransformer3DModel, ranks: int, *, equal: bool) -> Any:
     def check(module: Any, arguments: tuple[Any, ...]) -> None:
         _, _, frames, height, width = arguments[0].shape
         image = frames * (height // transformer.config.patch_size) * (width // transformer.config.patch_size)
         text = arguments[2].shape[1]
-        if image % ranks or text % ranks:
+        if min(image, text) < ranks:
+            raise InputError(
+                f"{ranks} ranks cannot share {image} image and {text} text tokens; give longer prompts, the negative "
+                "one too, or use branches parallel"
+            )
+        if equal and (image % ranks or text % ranks):
             raise InputError(
                 f"ring and ulysses together need lengths that {ranks} divides, not {image} image and {text} text "
                 "tokens; use one of them alone"
