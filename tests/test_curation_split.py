@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation_material import FPS, pan, write_raw
-from gamecraft.curation.duplicates import Duplicates
+from gamecraft.curation.duplicates import Duplicates, clip_hashes
 from gamecraft.curation.measure import COLUMNS, Measure, read_measures
 from gamecraft.curation.phash import difference_hash, hash_bytes, hash_distances
 from gamecraft.curation.picture import Picture
@@ -123,8 +123,9 @@ def test_hashes_tell_pictures_apart() -> None:
 
 def test_the_first_of_equal_clips_stays(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    one, other = ([rng.bytes(8).hex() for _ in range(8)] for _ in range(2))
-    clips = {"a/0": one, "b/0": other, "b/1": one}
+    one, other = ([rng.bytes(8).hex() for _ in range(40)] for _ in range(2))
+    # The copy begins a frame later than the clip that it is a copy of.
+    clips = {"a/0": clip_hashes(one, 0, 24), "b/0": clip_hashes(other, 0, 24), "b/1": clip_hashes(one, 1, 24)}
     result = Duplicates().process(Unit(name="all", inputs={"clips": clips}), Store(tmp_path))["clips"]
     assert list(result) == ["b/1"]
     assert result["b/1"][0] == "duplicate"

@@ -12,6 +12,8 @@ from gamecraft.curation.store import Result, Store, Unit
 __all__ = ["Duplicates", "clip_hashes"]
 
 _SAMPLES = 8
+# Where a scene starts decides where its clips start, by a frame or two; in fast motion that is another picture.
+_LAGS = (0, -2, -1, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +25,18 @@ class Duplicates:
     """
 
     name: ClassVar[str] = "duplicates"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     bits: float = 6.0
 
     def process(self, unit: Unit, store: Store) -> Result:
         """``rejected``: for each clip that is like an earlier one [reason, detail]."""
         kept: list[str] = []
-        known = np.empty((len(unit.inputs["clips"]), _SAMPLES, 8), np.uint8)
+        known = np.empty((len(unit.inputs["clips"]), len(_LAGS), _SAMPLES, 8), np.uint8)
         rejected = {}
         for name, hashes in unit.inputs["clips"].items():
-            own = hash_bytes(hashes)
-            distances = hash_distances(own, known[: len(kept)]).mean(axis=1)
+            own = hash_bytes(hashes).reshape(known.shape[1:])
+            distances = hash_distances(own[0], known[: len(kept)]).mean(axis=2).min(axis=1)
             if kept and distances.min() <= self.bits:
                 first = int(distances.argmin())
                 rejected[name] = ["duplicate", f"like {kept[first]}, {distances[first]:.1f} bits of 64 apart"]
@@ -45,7 +47,8 @@ class Duplicates:
 
 
 def clip_hashes(hashes: list[str], first: int, frames: int) -> list[str]:
-    """The hashes of a clip's sampled frames, from those of all frames of its recording."""
+    """The hashes of a clip's sampled frames, and of those a frame or two earlier and later, from its recording's."""
     places = sample_frames(frames, _SAMPLES)
     # A clip of few frames repeats some, so that all clips have equally many.
-    return [hashes[first + places[i * len(places) // _SAMPLES]] for i in range(_SAMPLES)]
+    wanted = [first + places[i * len(places) // _SAMPLES] for i in range(_SAMPLES)]
+    return [hashes[min(max(place + lag, 0), len(hashes) - 1)] for lag in _LAGS for place in wanted]
