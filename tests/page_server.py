@@ -19,6 +19,9 @@ class PageServer:
 
     def __init__(self, pipe: GameCraftPipeline, state: Path) -> None:
         self._pipe, self._state = pipe, state
+        self.may_load = threading.Event()
+        """Cleared, the model takes until it is set to load."""
+        self.may_load.set()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -27,7 +30,7 @@ class PageServer:
     def start(self) -> None:
         """Serve; returns when the page can be fetched."""
         config = ServerConfig(port=self.port, state=self._state)
-        app = create_app(config, lambda: self._pipe)
+        app = create_app(config, self._load)
         options = uvicorn.Config(app, port=self.port, log_level="warning", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(options)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
@@ -36,8 +39,13 @@ class PageServer:
             assert self._thread.is_alive(), "the server did not start"
             time.sleep(0.02)
 
+    def _load(self) -> GameCraftPipeline:
+        self.may_load.wait()
+        return self._pipe
+
     def stop(self) -> None:
         """End; sessions are on disk then."""
+        self.may_load.set()  # or the model's thread would never end
         self._server.should_exit = True
         self._thread.join()
 

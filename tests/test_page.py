@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gamecraft.controls import MAX_MOVE_SPEED
 from gamecraft.serving.frames import FrameFlag
 from page_driver import Driver
 
@@ -172,6 +173,35 @@ def test_typing_a_prompt_does_not_move_the_world(driver: Driver) -> None:
     driver.page.keyboard.press("Enter")
     driver.until(lambda: driver.state["prompt"] == "snow was falling")
     assert not any(message["keys"] for message in driver.inputs().values())
+
+
+def test_the_world_waits_while_a_dialog_is_open(driver: Driver) -> None:
+    driver.begin()
+    driver.page.keyboard.down("w")
+    driver.until(lambda: driver.of("chunk"))
+    driver.page.keyboard.press("?")
+    driver.until(lambda: not driver.state["playing"])
+    assert driver.inputs()[max(driver.inputs())]["keys"] == [], "what was held is let go"
+    driver.page.keyboard.up("w")
+    driver.page.keyboard.press("Escape")
+    driver.page.keyboard.down("a")
+    driver.until(lambda: driver.state["playing"])
+    driver.page.keyboard.up("a")
+
+
+def test_settings_count_at_once_and_are_remembered(driver: Driver) -> None:
+    driver.begin()
+    page = driver.page
+    page.keyboard.press(",")
+    page.focus("#settings input[name=moveSpeed]")
+    page.keyboard.press("End")
+    page.uncheck("#settings input[name=crisp]")
+    page.select_option("#settings select[name=theme]", "light")
+    page.keyboard.press("Escape")
+    driver.until(lambda: driver.state["move_speed"] == MAX_MOVE_SPEED)
+    driver.open()
+    assert page.evaluate("getComputedStyle(document.getElementById('view')).imageRendering") == "auto"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
 
 
 def test_sticks_and_gamepads_hold_keys_and_turn(driver: Driver) -> None:

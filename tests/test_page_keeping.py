@@ -16,22 +16,23 @@ def test_a_play_outlives_the_connection_and_the_server(driver: Driver, page_serv
     driver.page.keyboard.down("w")
     driver.until(lambda: driver.of("chunk"))
     page_server.stop()
-    driver.page.keyboard.up("w")
     driver.until(lambda: driver.page.locator("#banner").is_visible(), "to be told that the connection is lost")
     before = driver.state
     chunks = driver.of("chunk")[-1]["chunk"] + 1
     count = len(driver.of("state"))
 
+    page_server.may_load.clear()
     page_server.start()
+    driver.until(driver.page.locator("#cover >> text=Warming up").is_visible, "to see that the model is loaded")
+    page_server.may_load.set()
     driver.until(lambda: len(driver.of("state")) > count, "to be back")
     assert driver.state["session"] == before["session"]
     assert driver.state["seed"] == before["seed"]
     assert driver.state["chunks"] >= chunks
     assert not driver.page.locator("#banner").is_visible()
-    count = len(driver.of("chunk"))
-    driver.page.keyboard.down("d")
-    driver.until(lambda: any(f["keys"] == ["d"] for chunk in driver.of("chunk")[count:] for f in chunk["frames"]))
-    driver.page.keyboard.up("d")
+    count = len(driver.of("chunk"))  # W has been held all the time
+    driver.until(lambda: any(f["keys"] == ["w"] for chunk in driver.of("chunk")[count:] for f in chunk["frames"]))
+    driver.page.keyboard.up("w")
 
 
 def test_a_reloaded_tab_goes_on_and_another_window_takes_over_when_asked(

@@ -32,5 +32,5 @@ export function ask(dialog) {
 
 /** Whether the keyboard belongs to a text field or a dialog now, not to the game. */
 export function isTyping(event) {
-  return Boolean(document.querySelector("dialog[open]")) || event.target.closest?.("input, select, textarea") !== null;
+  return Boolean(document.querySelector("dialog[open]") ?? event.target.closest?.("input, select, textarea"));
 }

@@ -4,7 +4,7 @@ import { ask, byId, element } from "./dom.js";
 
 const KEYS = [
   [["W", "A", "S", "D"], "walk"],
-  [["mouse"], "look (click the picture, Esc ends it)"],
+  [["mouse"], "look (click the picture; Esc ends it)"],
   [["←", "↑", "↓", "→"], "look"],
   [["Space"], "rise"],
   [["Ctrl", "C"], "sink"],

@@ -4,6 +4,8 @@ import { byId } from "./dom.js";
 
 const REFRESH = 400; // milliseconds: numbers that change faster cannot be read
 
+const duration = (ms) => (ms < 9995 ? `${Math.round(ms)} ms` : `${Math.round(ms / 1000)} s`);
+
 /** Shows how the play runs; `read()` gives {framesPerSecond, latency, chunks, seed}. */
 export class Hud {
   #read;
@@ -18,7 +20,7 @@ export class Hud {
     const { framesPerSecond, latency, chunks, seed } = this.#read();
     const set = (id, text) => byId(id).textContent !== text && (byId(id).textContent = text);
     set("hud-fps", framesPerSecond ? framesPerSecond.toFixed(framesPerSecond < 9.95 ? 1 : 0) : "–");
-    set("hud-latency", latency === null ? "–" : `${Math.round(latency)} ms`);
+    set("hud-latency", latency === null ? "–" : duration(latency));
     set("hud-chunk", String(chunks));
     set("hud-seed", String(seed));
   }

@@ -8,7 +8,7 @@ import { Input } from "./input.js";
 import { keepFile, keepLink, keepVideo, linkedSession } from "./keep.js";
 import { listenToKeyboard } from "./keyboard.js";
 import { showKeys } from "./keypad.js";
-import { freeMouse, listenToMouse } from "./mouse.js";
+import { listenToMouse } from "./mouse.js";
 import { Play } from "./play.js";
 import { Player } from "./player.js";
 import { isLockedOut, openSessionFile, sessionFile } from "./rest.js";
@@ -48,9 +48,11 @@ start.addEventListener("resume", ({ detail }) => play.resume(detail.session));
 start.addEventListener("file", ({ detail }) => openFile(detail.file));
 play.addEventListener("state", () => sessionStorage.setItem(TAB_SESSION, play.state.session));
 play.addEventListener("left", () => {
+  start.refresh({ own: sessionStorage.getItem(TAB_SESSION) });
   sessionStorage.removeItem(TAB_SESSION);
-  start.refresh();
 });
+document.addEventListener("visibilitychange", () => document.hidden && play.rest());
+byId("play-prompt").addEventListener("focus", () => play.rest());
 
 const on = (name, handle) => connection.addEventListener(name, ({ detail }) => handle(detail));
 on("welcome", welcomed);
@@ -129,9 +131,10 @@ async function openCopy(file, { watch = true } = {}) {
 
 async function keep() {
   if (!play.state) return;
-  freeMouse();
+  play.rest();
+  byId("keep-name").value = play.state.name;
   const choice = await ask(byId("keep"));
-  const { state } = play;
+  const state = { ...play.state, name: byId("keep-name").value.trim() };
   const run = {
     file: () => keepFile(connection, state),
     video: () => keepVideo(state, showBanner),
@@ -147,11 +150,11 @@ async function keep() {
 }
 
 function openSettings() {
-  freeMouse();
+  play.rest();
   settings.open(welcome?.model, welcome?.limits);
 }
 
 function openHelp() {
-  freeMouse();
+  play.rest();
   showHelp();
 }

@@ -1,4 +1,4 @@
-// Looking around with the mouse: a click on the world captures it, Escape gives it back.
+// Looking around with the mouse, which a click on the world captures and Escape gives back, or by dragging a finger.
 
 const RADIANS_PER_PIXEL = 0.0022;
 const LARGEST_JUMP = 400; // pixels in one event: more is a fault that some systems make when the pointer is captured
@@ -21,11 +21,13 @@ export function listenToMouse(canvas, input, { sensitivity, inverted }) {
     }
   });
   document.addEventListener("pointerlockchange", () => document.body.classList.toggle("captured", captured()));
-  document.addEventListener("mousemove", ({ movementX, movementY }) => {
-    if (!captured() || Math.abs(movementX) > LARGEST_JUMP || Math.abs(movementY) > LARGEST_JUMP) return;
+  const turn = ({ movementX, movementY }) => {
+    if (Math.abs(movementX) > LARGEST_JUMP || Math.abs(movementY) > LARGEST_JUMP) return;
     const scale = RADIANS_PER_PIXEL * sensitivity();
     input.look(movementX * scale, (inverted() ? movementY : -movementY) * scale);
-  });
+  };
+  document.addEventListener("mousemove", (event) => captured() && turn(event));
+  canvas.addEventListener("pointermove", (event) => event.pointerType === "touch" && turn(event)); // a finger drags
 }
 
 /** Give the mouse back, for dialogs and buttons. */

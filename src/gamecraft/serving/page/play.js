@@ -82,7 +82,8 @@ export class Play extends EventTarget {
   async reconnected() {
     showBanner("");
     if (!this.#state) return;
-    this.#sender.restart({ newConnection: true });
+    this.#state.generation = -1; // numbers begin anew: whatever comes is a jump
+    this.#sender.enabled = false; // so that what is held is sent again
     const paused = this.#paused;
     await this.#enter({ type: "resume", session: this.#state.session });
     this.#paused = paused;
@@ -98,7 +99,6 @@ export class Play extends EventTarget {
       n: () => this.#ask({ type: "seed" }, (state) => toast(`Seed ${state.seed} from the next chunk on.`)),
       h: () => this.#bare(!document.body.classList.contains("bare")),
       Enter: () => {
-        freeMouse();
         this.#bare(false);
         byId("play-prompt").focus();
         byId("play-prompt").select();
@@ -114,6 +114,12 @@ export class Play extends EventTarget {
   /** Watch the play again from its start. */
   watch(firstChunk = 0) {
     return this.#ask({ type: "replay", first_chunk: firstChunk });
+  }
+
+  /** Give the mouse back and let the world wait while the player does something else; moving goes on. */
+  rest() {
+    freeMouse();
+    if (this.#state?.playing) this.#ask({ type: "pause" });
   }
 
   /** Back to the pictures; the session is kept. */
@@ -149,6 +155,7 @@ export class Play extends EventTarget {
         this.#connection.send({ type: "speed", move_speed: moveSpeed, turn_speed: turnSpeed });
       }
       this.#sender.enabled = true;
+      if (this.#input.keys.length) this.#moved(); // held since before the connection was lost
     } catch (error) {
       if (error.code === "closed" && this.#state) return; // the next connection brings it back
       toast(error.message, { error: true });

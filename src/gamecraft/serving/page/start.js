@@ -57,10 +57,10 @@ export class StartScreen extends EventTarget {
     if (!this.#chosen) listGallery().then((pictures) => this.#fill(pictures), () => {});
   }
 
-  /** Show the sessions that can be gone on with. */
-  async refresh() {
+  /** Show the sessions that can be gone on with; `own` is the one this page has just left. */
+  async refresh({ own = null } = {}) {
     const sessions = await listSessions().catch(() => []);
-    const items = sessions.filter(({ chunks }) => chunks > 0).slice(0, 12).map((entry) => this.#session(entry));
+    const items = sessions.filter(({ chunks }) => chunks > 0).slice(0, 12).map((entry) => this.#session(entry, own));
     byId("continue-list").replaceChildren(...items);
     byId("continue").hidden = items.length === 0;
   }
@@ -130,11 +130,11 @@ export class StartScreen extends EventTarget {
     card.click();
   }
 
-  #session({ session, name, chunks, seconds, prompt, playing }) {
+  #session({ session, name, chunks, seconds, prompt, playing }, own) {
     const title = name || (prompt.length > 40 ? `${prompt.slice(0, 38)}…` : prompt) || "no prompt";
     const picture = element("img", { src: chunkPicture(session, chunks - 1), alt: "" });
     const text = element("span", {}, title, element("small", {
-      textContent: `${seconds.toFixed(1)} s${playing ? " · played now" : ""}` }));
+      textContent: `${seconds.toFixed(1)} s${playing && session !== own ? " · played now" : ""}` }));
     const go = element("button", { type: "button" }, picture, text);
     go.onclick = () => this.#tell("resume", { session });
     const remove = element("button", {
