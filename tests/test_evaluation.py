@@ -243,8 +243,13 @@ def test_a_model_folder_is_evaluated_with_its_autoencoder_and_timed(model_folder
 
 def result(start: int, action: str, psnr: float, features: list[float] | None = None) -> dict[str, Any]:
     row = {"metrics": {"psnr": [psnr] * 3, "gain": [psnr, None, None]}, "motion": [[0.5, 0, 0, 0, 0.1]] * 3}
-    truth = {"metrics": row["metrics"], "motion": [[0.05, 0, 0, 0, 0.01]] * 3}
-    scores = {"start": start, "action": action, "commanded": [[0.0] * 5] * 3, "rows": {"model": row, "truth": truth}}
+    truth = {"metrics": row["metrics"], "motion": [[0.05, 0, 0, 0, 0.25]] * 3}
+    scores = {
+        "start": start,
+        "action": action,
+        "commanded": [[0.0, 0, 0, 0, 0.3]] * 3,
+        "rows": {"model": row, "truth": truth},
+    }
     if features is not None:
         scores |= {"features": {"model": features, "truth": [0.0, 0.0]}, "extractor": "test"}
     return scores
@@ -257,10 +262,16 @@ def test_summary_averages_actions_within_a_start() -> None:
     assert summary["overall"]["model"]["psnr"][0] == summary["rollout"]["model"]["psnr"] == expected
     assert summary["overall"]["model"]["gain"] == [expected, None, None]
     assert summary["actions"]["w"]["model"]["psnr"][2] == {"mean": 20, "low": 10, "high": 30}
-    assert summary["motion_error"]["model"] == {"right": 0.5, "down": 0, "forward": 0, "yaw": 0, "pitch": 0.1}
+    assert summary["motion_error"]["model"] == {
+        "right": 0.5,
+        "down": 0,
+        "forward": 0,
+        "yaw": 0,
+        "pitch": pytest.approx(0.2),
+    }
     assert summary["per_start"]["gain"] == {"rollout": [15, 35], "last chunk": [None, None]}
-    assert summary["estimator"]["right"] == pytest.approx(10)
-    assert summary["estimator"]["sufficient"] is False  # nothing is known of the components that were never wrong
+    # Only pitch was commanded: the model is wrong by 0.2, the estimator itself by 0.05.
+    assert summary["estimator"] == {"pitch": pytest.approx(4), "sufficient": False}
 
 
 def test_features_become_a_distance_named_after_their_extractor() -> None:

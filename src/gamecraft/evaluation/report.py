@@ -190,7 +190,8 @@ def _verdict(estimator: dict[str, Any]) -> str:
     ratios = ", ".join(f"{key} {value:.1f}" for key, value in estimator.items() if key != "sufficient")
     judged = "at least" if estimator["sufficient"] else "<b>not everywhere</b>"
     return (
-        f"<p>The errors judged are {judged} five times as large as the estimator's own ({ratios}). "
+        f"<p>The errors judged are {judged} five times as large as the estimator's own, on the "
+        f"average of the chunks in which the camera moves that way ({ratios}). "
         "Below that, a model's motion error is partly the estimator's.</p>"
     )
 
