@@ -124,7 +124,10 @@ def _score_response(case: Case, shown: Frames, metrics: Scores) -> None:
 
 
 def _revisits(case: Case, shown: Frames) -> list[float | None]:
-    """PSNR of each chunk of the way back against the same row's frames at the same places on the way there."""
+    """PSNR of each chunk of the way back against the same row's frames at the same places on the way there.
+
+    A picture that never changes is perfect here: read it beside action accuracy.
+    """
     chunks = len(shown)
     if not case.returns:
         return [None] * chunks
