@@ -18,7 +18,7 @@ from gamecraft.curation.store import Result, Unit
 from gamecraft.errors import InputError
 from gamecraft.intrinsics import Intrinsics
 
-__all__ = ["ClipRef", "find_clips", "find_recordings"]
+__all__ = ["ClipRef", "find_clips", "find_recordings", "passing", "read"]
 
 _SEGMENT_SECONDS = 60
 
