@@ -24,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
 
     differences, how = compare_reports(read_report(args.a), read_report(args.b))
     table = Table(caption=how)
-    for column in ("", "", "A", "B", "B - A", "p", ""):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "", "A", "B", "B - A", "p", "significant"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     for found in differences:
         metric = metric_named(found.metric)
         d = metric.digits
         interval = f"{found.b - found.a:+.{d}f} [{found.low:+.{d}f}, {found.high:+.{d}f}]"
-        verdict = _verdict(found.b - found.a, metric.better) if found.significant else "not significant"
+        verdict = _verdict(found.b - found.a, metric.better) if found.significant else "no"
         values = (f"{found.a:.{d}f}", f"{found.b:.{d}f}", interval, f"{found.p:.4f}")
         table.add_row(metric.label, found.part, *values, verdict)
     Console().print(table)
