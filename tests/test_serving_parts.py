@@ -329,6 +329,11 @@ def test_others_are_not_let_in_without_a_token(host: str) -> None:
     assert "long enough" not in repr(ServerConfig(host=host, token="long enough to be used"))
 
 
+def test_an_origin_is_an_address() -> None:
+    with pytest.raises(InputError, match="is no origin"):
+        ServerConfig(origins=("play.example.org",))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
 def test_this_machine_needs_no_token(host: str) -> None:
     assert ServerConfig(host=host).token is None

@@ -299,7 +299,8 @@ def test_a_session_is_played_from_one_connection_at_a_time(client: TestClient) -
     with start(client, playing=True) as (first, state), connect(client) as second:
         second.get("welcome")
         second.send("resume", session=state.session)
-        assert second.get("state").session == state.session
+        taken = second.get("state")
+        assert (taken.session, taken.playing) == (state.session, True)
         error = first.get("error")
         assert (error.code, error.fatal) == ("taken", True)
         assert first.until(lambda item: False) == 4001

@@ -301,7 +301,7 @@ def test_the_token_opens_the_door(guarded: TestClient) -> None:
     guarded.cookies.clear()
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example.com", "null", "http://127.0.0.1:9", "file://"])
+@pytest.mark.parametrize("origin", ["http://evil.example.com", "null", "http://127.0.0.1:9", "file://", "http://[", ""])
 def test_other_pages_may_not_use_the_server(client: TestClient, origin: str) -> None:
     headers = {"Origin": origin}
     the_error(client.post("/api/sessions", json=VILLAGE, headers=headers), 403)
@@ -324,6 +324,7 @@ def test_the_own_page_and_named_ones_may(pipe: GameCraftPipeline, client: TestCl
 
 def test_a_name_that_points_here_is_not_enough(client: TestClient) -> None:
     the_error(client.get("/api/sessions", headers={"Host": "evil.example.com"}), 403)
+    the_error(client.get("/api/sessions", headers={"Host": "["}), 403)
     assert client.get("/api/sessions", headers={"Host": "localhost:8000"}).status_code == 200
 
 

@@ -28,7 +28,7 @@ class AccessControl:
         self._app, self._config = app, config
         self._requests = RateLimits(50, 200, clock)
         self._handshakes = RateLimits(5, 30, clock)
-        self._origins = {urlsplit(origin).netloc.lower() for origin in config.origins}
+        self._origins = {_place(origin) for origin in config.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through or answer it."""
@@ -55,15 +55,18 @@ class AccessControl:
             return _error(403, "host", "this server is for this machine only; open it as http://127.0.0.1 or localhost")
         origin = headers.get("origin")
         if origin is not None and (socket or scope["method"] not in _READING):
-            place = urlsplit(origin).netloc.lower() if origin != "null" else ""
-            if place != host and place not in self._origins:
+            place = _place(origin)
+            if not place or (place != host and place not in self._origins):
                 return _error(403, "origin", "requests from other servers' pages are not accepted")
         if scope["path"] == _OPEN or self._config.token is None:
             return None
         return self._check_token(scope, headers, self._config.token)
 
     def _known_host(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
         return is_loopback(name) or host in self._origins
 
     def _check_token(self, scope: Scope, headers: Headers, token: str) -> Response | None:
@@ -83,6 +86,14 @@ class AccessControl:
         secure = scope.get("scheme") == "https"
         response.set_cookie(_COOKIE, token, max_age=_MONTH, httponly=True, samesite="lax", secure=secure)
         return response
+
+
+def _place(origin: str) -> str:
+    """Host and port of a page's origin; empty if it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _cookie(headers: Headers) -> str:

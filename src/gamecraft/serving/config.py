@@ -47,7 +47,7 @@ class ServerConfig:
         inputs_per_second: of one connection, on average.
 
     Raises:
-        InputError: a host that others can reach, without a token of at least 16 characters.
+        InputError: a host that others can reach, without a token of at least 16 characters; an origin that is none.
     """
 
     host: str = "127.0.0.1"
@@ -75,6 +75,9 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
             raise InputError(f"others can reach {self.host}; give a token, or bind to 127.0.0.1")
+        for origin in self.origins:
+            if not origin.startswith(("http://", "https://")):
+                raise InputError(f"{origin!r:.60} is no origin; expected an address such as https://play.example.org")
         if self.token is not None and (
             len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()
         ):

@@ -157,7 +157,8 @@ class Player:
             self._outbox.put(message)
 
         game = await self._server.store.open(id, self._server.pipe, on_restoring)
-        playing = self.stage.paused is None if game is self.stage.game else game.was_playing
+        other = game.player  # ourselves, or a connection whose end has not been noticed yet
+        playing = other.stage.paused is None if isinstance(other, Player) else game.was_playing
         await self._enter(game, playing=playing)
 
     async def _fork(self, chunks: int | None) -> None:
