@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.hooks import apply_layerwise_casting
 from torch import nn
 
 from gamecraft.apply_runtime import block_linears
 from gamecraft.denoising import Conditioning, denoise
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
+from gamecraft.models.fp8_weights import keep_in_fp8
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.published import PublishedAction
 from gamecraft.published_play import action_tracks
@@ -91,8 +91,7 @@ def fill(model: GameCraftTransformer3DModel) -> None:
                 values = values.float()
             module._parameters[key] = nn.Parameter(values, requires_grad=False)
     model.eval()
-    for linear in linears.values():
-        apply_layerwise_casting(linear, torch.float8_e4m3fn, torch.bfloat16, skip_modules_pattern=())
+    keep_in_fp8(linears.values(), torch.bfloat16)
 
 
 def step(model: GameCraftTransformer3DModel, args: argparse.Namespace) -> bool:

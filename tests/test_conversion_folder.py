@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gamecraft.apply_runtime import block_linears
 from gamecraft.conversion.folder import RECORD, Progress, run_plan
 from gamecraft.conversion.from_official import plan_from_official
 from gamecraft.conversion.layout import CLIP_FOLDER, LLAVA_FOLDER, TRANSFORMER_FILES, VAE_FOLDER, Variant
@@ -17,9 +18,12 @@ from gamecraft.conversion.plan import Options
 from gamecraft.conversion.to_official import plan_to_official
 from gamecraft.conversion.vae import load_official_vae, read_official_vae
 from gamecraft.errors import CheckpointError, InputError
+from gamecraft.loading import load_pipeline
 from gamecraft.models.text import PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.runtime import Runtime
+from parallel_worker import chunk
 from published_folder import ROPE_AXES, published_transformer, write_published_folder
 from transformer_cases import GOLDENS
 
@@ -148,6 +152,19 @@ def test_a_type_is_given_to_all_weights_but_the_action_encoder(published: Path, 
         expected = torch.float32 if name.startswith("transformer/action_encoder") else torch.bfloat16
         assert tensor.dtype == expected, name
     assert json.loads((folder / "text_encoder" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_block_matrices_can_be_stored_in_one_byte(published: Path, converted: Path, tmp_path: Path) -> None:
+    folder = convert(published, tmp_path / "model", Options(fp8=True))
+    small, large = weights(folder), weights(converted)
+    transformer = GameCraftPipeline.from_pretrained(converted).transformer
+    linears = {f"transformer/{name}.weight" for name in block_linears(transformer)}
+    assert {name for name, tensor in small.items() if tensor.dtype == torch.float8_e4m3fn} == linears
+    for name, tensor in small.items():
+        assert torch.equal(tensor.float(), large[name].to(tensor.dtype).float())
+    pipe = load_pipeline(folder, dtype=torch.float32)
+    cast = load_pipeline(converted, runtime=Runtime(device="cpu", dtype="fp32", weights="fp8"))
+    assert torch.equal(chunk(pipe), chunk(cast))
 
 
 def test_progress_counts_every_byte_once(converted: Path) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLHunyuanVideo, FirstBlockCacheConfig, TaylorSeerCacheConfig
-from diffusers.hooks import apply_group_offloading, apply_layerwise_casting
+from diffusers.hooks import apply_group_offloading
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from gamecraft.errors import CheckpointError, InputError
+from gamecraft.models.fp8_weights import keep_in_fp8
 from gamecraft.models.step_cache import apply_published_step_cache
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import set_vae_tiling
@@ -109,9 +110,7 @@ def _store_weights(transformer: GameCraftTransformer3DModel, runtime: Runtime) -
         return
     linears = block_linears(transformer)
     if runtime.weights == "fp8":
-        for module in linears.values():
-            compute = module.weight.dtype if runtime.dtype == "fp32" else DTYPES[runtime.dtype]
-            apply_layerwise_casting(module, torch.float8_e4m3fn, compute, skip_modules_pattern=())
+        keep_in_fp8(linears.values(), DTYPES[runtime.dtype])
         return
     _need("torchao", f"weights {runtime.weights} need it")
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_

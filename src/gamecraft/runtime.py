@@ -46,7 +46,7 @@ class Runtime:
             ``offload_folder``; "sequential": all layers, by accelerate.
         offload_folder: for "disk"; needs as much room as the weights.
         weights: how the large matrices of the transformer's blocks are stored (as published: not the modulation).
-            "fp8": cast to float8_e4m3; "fp8-scaled" and "int8": with scales, by torchao.
+            "fp8": rounded to float8_e4m3; "fp8-scaled" and "int8": with scales, by torchao.
         compile: compile the transformer's blocks when they are first used, which takes minutes.
         cache: leave out work that hardly changes from step to step. "first-block": when the first block's result
             changes by less than ``cache_threshold``; "taylorseer": extrapolate between every fifth step; "published":

@@ -87,7 +87,8 @@ def _load(run: PublishedRun, device: "torch.device") -> "GameCraftPipeline":
         PublishedFolder.of(run.checkpoint, run.model_base),
         weights="ema" if run.weights == "ema" else "module",
         rope_axes_dim=run.rope_axes,
-        dtype=None if device.type == "cpu" else DTYPES[run.runtime.dtype],
+        # on the CPU, autocast computes in the type asked for and the stored weights can stay mapped to their file
+        dtype=None if device.type == "cpu" and run.runtime.dtype != "fp32" else DTYPES[run.runtime.dtype],
         **settings,
     )
     pipe.compatibility = run.compatibility

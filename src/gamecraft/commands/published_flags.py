@@ -10,12 +10,14 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gamecraft.compatibility import Compatibility
 from gamecraft.errors import InputError
-from gamecraft.published import PublishedAction, parse_action_list
 from gamecraft.runtime import Runtime
+
+if TYPE_CHECKING:
+    from gamecraft.published import PublishedAction
 
 __all__ = ["PublishedRun", "add_published_flags", "is_published", "published_run"]
 
@@ -58,7 +60,7 @@ class PublishedRun:
     video: Path | None
     prompt: str
     negative_prompt: str
-    actions: tuple[PublishedAction, ...]
+    actions: "tuple[PublishedAction, ...]"
     pose_file: Path | None
     output: Path
     count: int
@@ -199,7 +201,9 @@ def _size(values: list[int] | None) -> tuple[int | None, int | None]:
     return values[0], values[-1]
 
 
-def _actions(given: Mapping[str, Any]) -> tuple[PublishedAction, ...]:
+def _actions(given: Mapping[str, Any]) -> "tuple[PublishedAction, ...]":
+    from gamecraft.published import PublishedAction, parse_action_list  # needs torch, which takes seconds
+
     names, speeds = given.get("action_list"), given.get("action_speed_list")
     if "pose" in given:
         if names or speeds:

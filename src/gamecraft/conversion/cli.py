@@ -31,6 +31,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dtype", choices=("bf16", "fp16", "fp32"), help="type of the weights written; default: as stored"
     )
+    parser.add_argument(
+        "--quantize", choices=("fp8",), help="store the matrices of the transformer's blocks in one byte each"
+    )
     parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="largest file, like 5GB or 500MB")
     parser.add_argument(
         "--rope-axes",
@@ -82,7 +85,13 @@ def _options(args: argparse.Namespace) -> "Options":
     from gamecraft.conversion.plan import Options
 
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-    return Options(dtype=dtypes[args.dtype] if args.dtype else None, max_shard_bytes=parse_size(args.max_shard_size))
+    if args.quantize and args.to == "official":
+        raise InputError("--quantize has no published form; leave it out with --to official")
+    return Options(
+        dtype=dtypes[args.dtype] if args.dtype else None,
+        max_shard_bytes=parse_size(args.max_shard_size),
+        fp8=args.quantize == "fp8",
+    )
 
 
 def _plan(args: argparse.Namespace, options: "Options") -> "Plan":

@@ -41,12 +41,14 @@ class Component:
         steps: what becomes of them; together they make every tensor of the destination.
         dtype: of the floating point tensors written; None keeps the stored one.
         float32: beginnings of the names (in the destination) that `dtype` leaves as they are stored.
+        fp8: names (in the destination) that become float8_e4m3.
     """
 
     source: TensorSource
     steps: tuple[Step, ...]
     dtype: torch.dtype | None = None
     float32: tuple[str, ...] = ()
+    fp8: frozenset[str] = frozenset()
 
     def metas(self, step: Step) -> dict[str, Tensor]:
         """What a step makes, on the meta device."""
@@ -60,7 +62,8 @@ class Component:
     def _convert(self, step: Step, tensors: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in zip(step.outputs, step.convert(tensors), strict=True):
             cast = self.dtype is not None and tensor.is_floating_point() and not name.startswith(self.float32)
-            yield name, tensor.to(self.dtype) if cast else tensor
+            dtype = torch.float8_e4m3fn if name in self.fp8 else self.dtype if cast else tensor.dtype
+            yield name, tensor.to(dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

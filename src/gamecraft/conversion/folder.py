@@ -75,6 +75,7 @@ def _record(plan: Plan, options: Options) -> dict[str, Any]:
     return {
         **plan.description,
         "dtype": str(options.dtype),
+        "fp8": options.fp8,
         "max_shard_bytes": options.max_shard_bytes,
         "sources": {f"{file.parent.name}/{file.name}": _fingerprint(file) for file in files},
     }

@@ -10,6 +10,7 @@ import diffusers
 import torch
 from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 
+from gamecraft.apply_runtime import block_linears
 from gamecraft.conversion.component import Component, WeightFile, renames, safetensors_files
 from gamecraft.conversion.layout import FLOW_SHIFT, PublishedFolder, Variant, pipeline_settings
 from gamecraft.conversion.plan import Options, Plan
@@ -95,9 +96,10 @@ def _transformer_part(
 ) -> _Part:
     source = open_official_transformer(file, weights)
     config, steps = transformer_steps_from_official(source, rope_axes_dim)
-    component = Component(source=source, steps=steps, dtype=options.dtype, float32=("action_encoder.",))
     with torch.device("meta"):
         model = GameCraftTransformer3DModel.from_config(config)
+    fp8 = frozenset(f"{name}.weight" for name in block_linears(model)) if options.fp8 else frozenset()
+    component = Component(source=source, steps=steps, dtype=options.dtype, float32=("action_encoder.",), fp8=fp8)
     return _Part(name="transformer", component=component, config=model.config, save_config=model.save_config)
 
 

@@ -20,9 +20,11 @@ class Options:
         dtype: of the weights written; None keeps the stored types. The action encoder always keeps its own, which is
             float32 in the published model.
         max_shard_bytes: limit for the size of a safetensors file.
+        fp8: store the matrices of the transformer's blocks as float8_e4m3, the published choice of layers.
     """
 
     dtype: torch.dtype | None = None
+    fp8: bool = False
     max_shard_bytes: int = 5_000_000_000
 
 
