@@ -199,7 +199,7 @@ def test_settings_count_at_once_and_are_remembered(driver: Driver) -> None:
     page.select_option("#settings select[name=theme]", "light")
     page.keyboard.press("Escape")
     driver.until(lambda: driver.state["move_speed"] == MAX_MOVE_SPEED)
-    driver.open()
+    page.reload()
     assert page.evaluate("getComputedStyle(document.getElementById('view')).imageRendering") == "auto"
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
 
