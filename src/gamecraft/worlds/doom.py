@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ class DoomWorld:
         self.intrinsics = doom_intrinsics(width, height)
         self.state, self.blocked, self.ended = CameraState(), False, False
         wad, level = map_name.split("/")
-        # The engine writes its settings to a file, by default in the current folder.
+        # The engine writes its settings and saved games, by default to the current folder.
         self._folder = tempfile.TemporaryDirectory(prefix="gamecraft-doom-")
         self._game = _engine(vizdoom, wad, level, hud)
+        self._game.add_game_args(f"-savedir {self._folder.name}")
         self._game.set_doom_config_path(str(Path(self._folder.name) / "vizdoom.ini"))
         self._game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}"))
         self._game.set_seed(seed)
@@ -100,6 +102,8 @@ class DoomWorld:
         """End the engine's process."""
         self._game.close()
         self._folder.cleanup()
+        with suppress(OSError):  # the engine makes this folder wherever it runs and leaves it empty
+            Path("_vizdoom").rmdir()
 
     def __enter__(self) -> DoomWorld:
         return self
