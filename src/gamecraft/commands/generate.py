@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
 
         return run_published(published_run(args))
     if not hasattr(args, "output"):
-        raise InputError("--output is missing; give the video to write, such as out.mp4 (see gamecraft generate --help)")
+        raise InputError(
+            "--output is missing; give the video to write, such as out.mp4 (see gamecraft generate --help)"
+        )
     runtime = runtime_from(args)
     if runtime.ranks == world_size() == 1:
         return _run(args, args.output, runtime)

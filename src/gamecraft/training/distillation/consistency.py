@@ -81,4 +81,5 @@ class ConsistencyDistiller(Trainer):
             onwards = self.model(later, following.flatten(), batch.history, conditions)
             end = later + (edge - following) * onwards
         difference = velocity - (end - noisy) / (edge - start)
-        return ((difference.square() + settings.huber**2).sqrt() - settings.huber).mean()
+        distance: Tensor = ((difference.square() + settings.huber**2).sqrt() - settings.huber).mean()
+        return distance

@@ -57,4 +57,5 @@ class GuidanceDistiller(Trainer):
         target = self.teacher.velocity(noisy, sigmas, batch, text, scales)
         guidance = scales if self.transformer.config.guidance_embeds else None
         velocity = self.model(noisy, sigmas, batch.history, Conditions.of(batch, text), guidance)
-        return (velocity - target).square().mean()
+        error: Tensor = (velocity - target).square().mean()
+        return error

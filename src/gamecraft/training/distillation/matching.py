@@ -82,7 +82,8 @@ class MatchingDistiller(Trainer):
             wanted = noisy - per_sample(sigmas) * real
             spread = (made - wanted).abs().mean(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1e-4)
             target = made - per_sample(sigmas) * (real - fake) / spread
-        return 0.5 * (made - target).square().mean()
+        error: Tensor = 0.5 * (made - target).square().mean()
+        return error
 
     def _make(self, batch: ChunkBatch, text: PromptEmbeds, generator: torch.Generator) -> Tensor:
         """Chunks [B, C, t, h, w] as sampled up to a random step, whose guess of the clean latents has a gradient."""
