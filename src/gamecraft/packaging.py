@@ -27,7 +27,11 @@ def pack_folder(folder: Path) -> None:
     """Give a saved pipeline its one-line modules, and name them in its ``model_index.json``."""
     file = folder / "model_index.json"
     index = json.loads(file.read_text())
-    index.pop("_name_or_path", None)  # where the pipeline was loaded from, on this machine
+    index.pop("_name_or_path", None)  # where it was loaded from, on this machine
+    for part in folder.glob("*/config.json"):
+        config = json.loads(part.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            part.write_text(json.dumps(config, indent=2) + "\n")
     _write_module(folder / f"{PIPELINE_MODULE}.py", "GameCraftPipeline")
     index["_class_name"] = [PIPELINE_MODULE, "GameCraftPipeline"]
     for component, value in index.items():
