@@ -146,7 +146,6 @@ class _Player:
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(settings.output) / "cases" / name
-        self._shown = set(_shown_jobs(settings))
 
     def path(self, job: Job) -> Path:
         """Where the scores of a case are kept."""
@@ -174,8 +173,8 @@ class _Player:
             record["extractor"] = extractor.name
         if played.frames:
             first = next(iter(played.frames.values()))
-            if job in self._shown:
-                save_strip(self.path(job).with_suffix(".png"), case, first)
+            # of every case: with more starts later, other ones are shown
+            save_strip(self.path(job).with_suffix(".png"), case, first)
             save_side_by_side(self.path(job).with_suffix(".mp4"), case, first)
         with write_atomically(self.path(job)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
