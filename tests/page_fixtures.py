@@ -1,4 +1,7 @@
-"""A server and a browser for the tests of the page; both take seconds to start, so all tests share them."""
+"""A server and a browser for the tests of the page; both take seconds to start, so the tests of a file share them.
+
+No longer than that: as long as the browser is open, Playwright runs an event loop in this thread, and nothing else can.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from page_server import PageServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     from page_driver import CHROMIUM, chromium
 
@@ -24,7 +27,7 @@ def browser() -> "Iterator[Browser]":
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(
     browser: "Browser", pipe: GameCraftPipeline, tmp_path_factory: pytest.TempPathFactory
 ) -> "Iterator[PageServer]":
