@@ -56,24 +56,24 @@ def fit_motion(tracks: Tracks, view: View) -> Array:
     """
     rays = _rays(tracks.start, view)
     mean, spread, share = _inverse_distances(rays, view)
-    area = view.height * view.width
     precision = 1 / np.square(_USUAL)
     motions = _GUESSES
     for number in range(_ROUNDS + 1):
         doubt = _DOUBT[number] if number < len(_DOUBT) else 1.0
         seen, by_motion, by_distance = _predict(motions, rays, mean, view)
-        weights = _inverse(doubt**2 * tracks.covariance + spread[..., None] ** 2 * _outer(by_distance))
-        missing = tracks.end - seen
-        distance = (missing * _times(weights, missing[..., None])[..., 0]).sum(axis=-1)
-        peak = np.sqrt(weights[..., 0] * weights[..., 2] - weights[..., 1] ** 2) / (2 * math.pi)
-        density = share * peak * np.exp(-distance / 2)
-        total = density.sum(axis=1) + _WRONG / area
+        weights = _precisions(doubt**2 * tracks.covariance.T, spread, by_distance)
+        missing = tracks.end.T[:, None] - seen
+        pulled = _weighted(weights, missing)
+        density = share * np.sqrt(weights[:, 0] * weights[:, 2] - weights[:, 1] ** 2) / (2 * math.pi)
+        density *= np.exp(-(missing * pulled).sum(axis=1) / 2)
+        total = density.sum(axis=1) + _WRONG / (view.height * view.width)
         likelihood = np.log(total).sum(axis=1) - 0.5 * (precision * motions**2).sum(axis=1)
         if number == _ROUNDS:
             break
-        trust = weights * (density / total[:, None])[..., None]
-        weighted = np.swapaxes(_times(trust, by_motion).reshape(len(motions), -1, 5), 1, 2)
-        system = weighted @ by_motion.reshape(len(motions), -1, 5) + np.diag(precision)
+        trust = weights * (density / total[:, None])[:, None]
+        slopes = by_motion.reshape(*by_motion.shape[:2], -1)
+        weighted = _weighted(trust[:, None], by_motion).reshape(slopes.shape)
+        system = weighted @ np.swapaxes(slopes, 1, 2) + np.diag(precision)
         pull = (weighted @ missing.reshape(len(motions), -1, 1))[..., 0] - precision * motions
         step = np.linalg.solve(system, pull[..., None])[..., 0]
         motions = motions + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
@@ -104,8 +104,10 @@ def _inverse_distances(rays: Array, view: View) -> tuple[Array, Array, Array]:
 def _predict(motions: Array, rays: Array, nearness: Array, view: View) -> tuple[Array, Array, Array]:
     """Where points of inverse distance ``nearness`` [K, N] are seen after the motions [S, 5], in pixels.
 
+    The points are last everywhere: numpy is slow where the last dimension is short.
+
     Returns:
-        positions [S, K, N, 2], their derivatives by the motion [S, K, N, 2, 5] and by ``nearness`` [S, K, N, 2].
+        positions [S, 2, K, N], their derivatives by the motion [S, 5, 2, K, N] and by ``nearness`` [S, 2, K, N].
     """
     level = _tilt(view.pitch).T  # from the heading frame to the camera's
     way = motions[:, :3] @ level.T
@@ -113,26 +115,25 @@ def _predict(motions: Array, rays: Array, nearness: Array, view: View) -> tuple[
     turn, turn_slope = _turn(yaw), _turn(yaw + math.pi / 2) - np.diag([0, 1.0, 0])
     tilt, tilt_slope = _tilt(pitch), _tilt(pitch + math.pi / 2) - np.diag([1.0, 0, 0])
     rotation = level @ turn @ tilt
-    points = rays - nearness[..., None] * way[:, None, None]
-    space = _apply(points, rotation)
-    by_way = -nearness[None, :, :, None, None] * np.swapaxes(turn @ tilt, 1, 2)[:, None, None]
-    by_yaw = _apply(points, level @ turn_slope @ tilt)
-    by_pitch = _apply(points, level @ turn @ tilt_slope)
-    slopes = np.concatenate([by_way, by_yaw[..., None], by_pitch[..., None]], axis=-1)
-    by_distance = -(way[:, None] @ rotation)[:, :, None]
-    focal = np.array([view.lens.fx * view.width, view.lens.fy * view.height])
-    middle = np.array([view.lens.cx * view.width, view.lens.cy * view.height]) - 0.5
-    depth = np.maximum(space[..., 2:], _NEAREST)
-    plane = space[..., :2] / depth
-    positions = plane * focal + middle
+    points = rays.T[:, None] - nearness * way[:, :, None, None]
+    space = _turned(points, rotation)
+    slopes = np.empty((len(motions), 5, *space.shape[1:]))
+    slopes[:, :3] = -nearness * (turn @ tilt)[..., None, None]
+    slopes[:, 3] = _turned(points, level @ turn_slope @ tilt)
+    slopes[:, 4] = _turned(points, level @ turn @ tilt_slope)
+    by_distance = -(way[:, None] @ rotation)[:, 0, :, None, None]
+    focal = np.array([view.lens.fx * view.width, view.lens.fy * view.height])[:, None, None]
+    middle = np.array([view.lens.cx * view.width, view.lens.cy * view.height])[:, None, None] - 0.5
+    depth = np.maximum(space[:, 2:], _NEAREST)
+    plane = space[:, :2] / depth
     scale = focal / depth
-    motion_slopes = scale[..., None] * (slopes[..., :2, :] - plane[..., None] * slopes[..., 2:, :])
-    return positions, motion_slopes, scale * (by_distance[..., :2] - plane * by_distance[..., 2:])
+    motion_slopes = scale[:, None] * (slopes[:, :, :2] - plane[:, None] * slopes[:, :, 2:])
+    return plane * focal + middle, motion_slopes, scale * (by_distance[:, :2] - plane * by_distance[:, 2:])
 
 
-def _apply(points: Array, rotation: Array) -> Array:
-    """Points [S, K, N, 3] seen from cameras turned by rotations [S, 3, 3]."""
-    return np.asarray(points @ rotation[:, None])
+def _turned(points: Array, rotation: Array) -> Array:
+    """Points [S, 3, K, N] seen from cameras turned by rotations [S, 3, 3]."""
+    return np.asarray((np.swapaxes(rotation, 1, 2) @ points.reshape(*points.shape[:2], -1)).reshape(points.shape))
 
 
 def _turn(yaw: Array) -> Array:
@@ -148,19 +149,17 @@ def _tilt(pitch: Array | float) -> Array:
     return np.stack([zero + 1, zero, zero, zero, cos, -sin, zero, sin, cos], axis=-1).reshape(*sin.shape, 3, 3)
 
 
-def _outer(vectors: Array) -> Array:
-    """Vectors [..., 2] times themselves: elements xx, xy, yy [..., 3]."""
-    return np.stack([vectors[..., 0] ** 2, vectors[..., 0] * vectors[..., 1], vectors[..., 1] ** 2], axis=-1)
+def _precisions(covariance: Array, spread: Array, by_distance: Array) -> Array:
+    """Inverse covariances [S, 3, K, N] (elements xx, xy, yy) of where points are seen: of the tracking [3, N], and of
+    distances that are known up to ``spread`` [K, N] and move the points by ``by_distance`` [S, 2, K, N]."""
+    x, y = by_distance[:, 0], by_distance[:, 1]
+    variance = spread**2
+    xx, xy, yy = (known + variance * moved for known, moved in zip(covariance, (x * x, x * y, y * y), strict=True))
+    return np.asarray(np.stack([yy, -xy, xx], axis=1) / (xx * yy - xy * xy)[:, None])
 
 
-def _inverse(symmetric: Array) -> Array:
-    """Inverses of symmetric 2x2 matrices given as xx, xy, yy [..., 3]."""
-    xx, xy, yy = np.moveaxis(symmetric, -1, 0)
-    return np.asarray(np.stack([yy, -xy, xx], axis=-1) / (xx * yy - xy * xy)[..., None])
-
-
-def _times(symmetric: Array, values: Array) -> Array:
-    """Symmetric 2x2 matrices [..., 3] times values [..., 2, P]."""
-    xx, xy, yy = np.moveaxis(symmetric[..., None], -2, 0)
-    x, y = values[..., 0, :], values[..., 1, :]
-    return np.stack([xx * x + xy * y, xy * x + yy * y], axis=-2)
+def _weighted(symmetric: Array, values: Array) -> Array:
+    """Symmetric 2x2 matrices [..., 3, K, N] times values [..., 2, K, N]."""
+    xx, xy, yy = (symmetric[..., index, :, :] for index in range(3))
+    x, y = values[..., 0, :, :], values[..., 1, :, :]
+    return np.stack([xx * x + xy * y, xy * x + yy * y], axis=-3)
