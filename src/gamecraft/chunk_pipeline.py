@@ -18,10 +18,13 @@ from gamecraft.errors import InputError
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pictures import to_video
-from gamecraft.rays import pixel_directions, rays_along
+from gamecraft.rays import CameraRays, pixel_directions
+from gamecraft.scene import Scene, View
+from gamecraft.scene_encoder import SceneEncoder
 from gamecraft.trajectory import CameraState, relative_to
 
 __all__ = ["ChunkPipeline", "Prompts"]
@@ -48,6 +51,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             attention mask for prompts of different lengths.
         intrinsics: the lens, values of ``Intrinsics``.
         prompt_settings: how prompts are fed to the language model, values of ``PromptSettings``.
+        depth_estimator: gives the model a memory of the scene (`gamecraft.scene`), if it was trained with one.
+        scene_views, remembered_views: of that memory: views a chunk is drawn from, and views that are kept.
 
     Attributes:
         autocast_dtype: type in which transformer and VAE compute; that of their weights if None.
@@ -55,7 +60,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_ranks: the ranks that compute one half of guidance each; None = this one computes both.
     """
 
-    model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->transformer->vae"
+    model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->depth_estimator->transformer->vae"
+    _optional_components: ClassVar[list[str]] = ["depth_estimator"]
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
 
     def __init__(
@@ -68,6 +74,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         tokenizer_2: PreTrainedTokenizerBase,
         transformer: GameCraftTransformer3DModel,
         scheduler: FlowMatchEulerDiscreteScheduler,
+        depth_estimator: DepthEstimator | None = None,
         chunk_frames: int = 9,
         fps: int = 24,
         height: int = 96,
@@ -78,6 +85,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch_guidance: bool = True,
         intrinsics: dict[str, float] | None = None,
         prompt_settings: dict[str, Any] | None = None,
+        scene_views: int = 3,
+        remembered_views: int = 48,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -88,6 +97,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             tokenizer_2=tokenizer_2,
             transformer=transformer,
             scheduler=scheduler,
+            depth_estimator=depth_estimator,
         )
         self.register_to_config(
             chunk_frames=chunk_frames,
@@ -100,6 +110,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             batch_guidance=batch_guidance,
             intrinsics=asdict(Intrinsics(**(intrinsics or {}))),
             prompt_settings=asdict(PromptSettings(**(prompt_settings or {}))),
+            scene_views=scene_views,
+            remembered_views=remembered_views,
         )
         self.autocast_dtype: torch.dtype | None = None
         self.compatibility = Compatibility()
@@ -147,16 +159,19 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             poses = np.concatenate([np.broadcast_to(last_pose, poses[..., :1, :, :].shape), poses[..., :-1, :, :]], -3)
         features, positions = self._encode_camera(history, poses)
         padding = {"attend_to_padding": self.compatibility.attend_to_padding}
-        branches = [("cond", Conditioning.of([prompts.positive], features, positions, **padding))]
+        scene = self._scene(history, poses)
+        branches = [("cond", Conditioning.of([prompts.positive], features, positions, scene=scene, **padding))]
         if scale > 1.0:
             if prompts.negative is None:
                 raise InputError(f"a guidance scale of {scale:g} needs an encoded negative prompt, which may be empty")
-            # As published, the unconditional camera stands still (where the history ends).
+            # As published, the unconditional camera stands still (where the history ends); it sees no scene.
             still, looking = self._encode_camera(history, np.broadcast_to(last_pose, poses.shape))
             if self.config.batch_guidance:
                 texts = [prompts.negative, prompts.positive]
                 both = None if positions is None or looking is None else torch.cat([looking, positions])
-                branches = [("cond_uncond", Conditioning.of(texts, torch.cat([still, features]), both, **padding))]
+                camera = torch.cat([still, features])
+                scenes = None if scene is None else scene.beside_nothing()
+                branches = [("cond_uncond", Conditioning.of(texts, camera, both, scene=scenes, **padding))]
             else:
                 branches.insert(0, ("uncond", Conditioning.of([prompts.negative], still, looking, **padding)))
         if self.compatibility.shared_step_cache:
@@ -173,6 +188,26 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             autocast=self.autocast_dtype,
             gather=None if ranks is None else ranks.gather,
             on_step=on_step,
+        )
+
+    def remember(self, video: Tensor, poses: NDArray[np.float64]) -> View | None:
+        """The last frame of a decoded chunk [B, 3, F, H, W] with poses [..., F, 4, 4]; None without a scene memory."""
+        encoder = self._scene_encoder()
+        return None if encoder is None else encoder.view(video[:, :, -1], poses[..., -1, :, :])
+
+    def _scene(self, history: History, poses: NDArray[np.float64]) -> Scene | None:
+        encoder = self._scene_encoder()
+        return encoder.scene(history, poses) if encoder and history.views else None
+
+    def _scene_encoder(self) -> SceneEncoder | None:
+        if self.depth_estimator is None:
+            return None
+        return SceneEncoder(
+            vae=self.vae,
+            depth_estimator=self.depth_estimator,
+            intrinsics=self.intrinsics,
+            views=self.config.scene_views,
+            autocast=self.autocast_dtype,
         )
 
     def _noise(
@@ -196,16 +231,18 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         reference = history.last_pose[..., None, :, :]
         directions = pixel_directions(self.intrinsics, rows * ratio, columns * ratio, self._execution_device)
 
-        def rays(track: NDArray[np.float64]) -> Tensor:
+        def cameras(track: NDArray[np.float64]) -> CameraRays:
             relative = torch.from_numpy(relative_to(track, reference))
-            found = rays_along(relative, directions)
-            if self.compatibility.bfloat16_rays:
-                found = found.bfloat16().float()
-            return found.expand(batch, *found.shape[-4:])
+            return CameraRays.along(relative.expand(batch, *relative.shape[-3:]), directions)
+
+        def rays(track: NDArray[np.float64]) -> Tensor:
+            found = cameras(track).spelled_out()
+            return found.bfloat16().float() if self.compatibility.bfloat16_rays else found
 
         features: Tensor
         if self.transformer.config.history_rays == "zero":
-            features = self.transformer.encode_actions(rays(poses), num_history_latents=history.num_latents)
+            seen = rays(poses) if self.compatibility.bfloat16_rays else cameras(poses)
+            features = self.transformer.encode_actions(seen, num_history_latents=history.num_latents)
             return features, None
         new, past = rays(poses), [rays(track) for track in history.poses]
         features = self.transformer.encode_actions(new, history_rays=past)
@@ -222,10 +259,12 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
     @torch.no_grad()
     def start_history(self, frames: NDArray[np.uint8], camera: CameraState) -> History:
         """Start frames uint8 [1 + k * ratio, H, W, 3] as a history, taken as if the camera stood still."""
-        found = self.vae.encode(to_video(frames).to(self._execution_device, self.vae.dtype)).latent_dist
+        video, poses = to_video(frames).to(self._execution_device), np.tile(camera.pose(), (len(frames), 1, 1))
+        found = self.vae.encode(video.to(self.vae.dtype)).latent_dist
         latents = found.sample() if self.compatibility.sample_start else found.mode()
         scaled = latents.float() * self.vae.config.scaling_factor
-        return History(clips=(scaled,), poses=(np.tile(camera.pose(), (len(frames), 1, 1)),))
+        view = self.remember(video, poses)
+        return History(clips=(scaled,), poses=(poses,), views=() if view is None else (view,))
 
     def _encode_prompt(self, prompt: str) -> PromptEmbeds:
         if not isinstance(prompt, str):

@@ -10,9 +10,10 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from gamecraft.history import History, model_input
+from gamecraft.history import History, model_input, show_scene
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel, trim_text
+from gamecraft.scene import Scene
 
 __all__ = ["Conditioning", "GuidanceRanks", "StepCallback", "denoise"]
 
@@ -42,6 +43,7 @@ class Conditioning:
         pooled: [B, P].
         action_embeds: [B, T*h*w/patch^2, hidden] from ``encode_actions``.
         positions: [B, T*h*w/patch^2, axes] from ``locate_tokens``, or None.
+        scene: what the views of B plays show of their chunks, or None.
         attend_to_padding: see ``gamecraft.compatibility.Compatibility``.
     """
 
@@ -50,6 +52,7 @@ class Conditioning:
     pooled: Tensor
     action_embeds: Tensor
     positions: Tensor | None = None
+    scene: Scene | None = None
     attend_to_padding: bool = False
 
     @classmethod
@@ -59,6 +62,7 @@ class Conditioning:
         action_embeds: Tensor,
         positions: Tensor | None = None,
         *,
+        scene: Scene | None = None,
         attend_to_padding: bool = False,
     ) -> "Conditioning":
         """Prompts one below the other, without the padding they share, and what `encode_actions` etc. gave for them."""
@@ -72,6 +76,7 @@ class Conditioning:
             pooled=pooled,
             action_embeds=action_embeds,
             positions=positions,
+            scene=scene,
             attend_to_padding=attend_to_padding,
         )
 
@@ -131,9 +136,12 @@ def _velocity(
     transformer: GameCraftTransformer3DModel, inputs: Tensor, timestep: Tensor, branch: Conditioning, **context: Any
 ) -> Tensor:
     batch = len(branch.embeds)
+    inputs = inputs.repeat(batch // len(inputs), 1, 1, 1, 1)
+    if branch.scene is not None:
+        inputs = show_scene(inputs, branch.scene)
     with transformer.cache_context(**context):
         output = transformer(
-            inputs.repeat(batch // len(inputs), 1, 1, 1, 1),
+            inputs,
             timestep.expand(batch),
             branch.embeds,
             branch.mask,

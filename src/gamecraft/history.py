@@ -1,9 +1,10 @@
 """What the model remembers: clean latent clips with their camera poses, and how they enter the transformer.
 
 A clip is a run of frames encoded on its own: the start image (one latent) or a generated chunk. Clips are oldest first.
+Views reach further back where a model has a use for them, see `gamecraft.scene`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from gamecraft.errors import InputError
+from gamecraft.scene import Scene, View
 
-__all__ = ["History", "model_input"]
+__all__ = ["History", "model_input", "show_scene"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +25,7 @@ class History:
         clips: latents [B, C, t, h, w] per clip, VAE latents * scaling_factor; B, C, h, w are equal for all clips.
         poses: camera-to-world [..., frames, 4, 4] per clip in the world, metres, as from ``gamecraft.trajectory``;
             leading dimensions are free, so that the items of a batch may have their own.
+        views: frames that are remembered, oldest first; empty for models without a scene memory.
 
     Raises:
         InputError: no clips, not one pose track per clip, or shapes that do not fit each other.
@@ -30,6 +33,7 @@ class History:
 
     clips: tuple[Tensor, ...]
     poses: tuple[npt.NDArray[np.float64], ...]
+    views: tuple[View, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.clips or len(self.clips) != len(self.poses):
@@ -55,15 +59,30 @@ class History:
         """Camera-to-world [..., 4, 4] of the newest frame, the reference of the next chunk's rays."""
         return self.poses[-1][..., -1, :, :]
 
-    def append(self, clip: Tensor, poses: npt.NDArray[np.float64], *, max_clips: int) -> "History":
-        """The history after one more clip [B, C, t, h, w] with poses [..., frames, 4, 4], cut to the newest clips."""
-        return History(clips=(*self.clips, clip), poses=(*self.poses, poses)).truncate(max_clips)
+    def append(
+        self,
+        clip: Tensor,
+        poses: npt.NDArray[np.float64],
+        *,
+        max_clips: int,
+        view: View | None = None,
+        max_views: int = 1,
+    ) -> "History":
+        """The history after one more clip [B, C, t, h, w] with poses [..., frames, 4, 4], cut to the newest clips.
+
+        `view` is remembered too; beyond `max_views` the oldest but the first is forgotten, which nothing generated.
+        """
+        views = self.views if view is None else (*self.views, view)
+        if len(views) > max_views:
+            views = (views[0], *views[len(views) - max_views + 1 :])
+        longer = History(clips=(*self.clips, clip), poses=(*self.poses, poses), views=views)
+        return longer.truncate(max_clips)
 
     def truncate(self, max_clips: int) -> "History":
         """The newest ``max_clips`` clips (at least one)."""
         if max_clips < 1:
             raise InputError(f"max_clips is {max_clips}; a history keeps at least one clip")
-        return History(clips=self.clips[-max_clips:], poses=self.poses[-max_clips:])
+        return replace(self, clips=self.clips[-max_clips:], poses=self.poses[-max_clips:])
 
 
 def model_input(noisy: Tensor, history: History) -> Tensor:
@@ -92,6 +111,17 @@ def model_input(noisy: Tensor, history: History) -> Tensor:
     mask = torch.zeros_like(latents[:, :1])
     mask[:, :, : history.num_latents] = 1
     return torch.cat([latents, condition, mask], dim=1)
+
+
+def show_scene(inputs: Tensor, scene: Scene) -> Tensor:
+    """Input of the transformer [B, 2C+1, T, h, w] with a scene [B, C, t, h, w] in the chunk's condition and mask."""
+    channels, length = scene.latents.shape[1:3]
+    condition = torch.cat([scene.latents, scene.coverage], dim=1).to(inputs.dtype)
+    if inputs.shape[1] != 2 * channels + 1 or length > inputs.shape[2]:
+        raise InputError(f"a scene {list(scene.latents.shape)} does not fit into the input {list(inputs.shape)}")
+    shown = inputs.clone()
+    shown[:, channels:, -length:] = condition
+    return shown
 
 
 def _check_clip(index: int, clip: Tensor, poses: npt.NDArray[np.float64], first: Tensor) -> None:

@@ -18,6 +18,7 @@ CLASSES = {
     "GameCraftPipeline": "gamecraft.pipeline",
     "GameCraftTransformer3DModel": "gamecraft.models.transformer",
     "AutoencoderPatchCode": "gamecraft.models.autoencoder",
+    "DepthEstimator": "gamecraft.models.depth",
 }
 PIPELINE_MODULE = "pipeline"
 COMPONENT_MODULE = "modeling"

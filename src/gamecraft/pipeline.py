@@ -184,9 +184,8 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
             guidance_scale=settings.guidance_scale,
             on_step=on_step,
         )
-        frames = None
-        if output_type != "latent":
-            frames = self._as_output(self.decode_latents(latents)[:, :, :shown], output_type)
+        decoded = None if output_type == "latent" else self.decode_latents(latents)
+        frames = None if decoded is None else self._as_output(decoded[:, :, :shown], output_type)
         chunk = Chunk(
             index=state.index,
             frames=frames,
@@ -195,14 +194,32 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
             actions=tuple(actions),
             seconds=time.perf_counter() - started,
         )
-        return chunk, self.next_state(state, padded, latents, settings)
+        return chunk, self.next_state(state, padded, latents, settings, decoded)
 
     def next_state(
-        self, state: PlayState, actions: Sequence[Action], latents: Tensor, settings: PlaySettings
+        self,
+        state: PlayState,
+        actions: Sequence[Action],
+        latents: Tensor,
+        settings: PlaySettings,
+        decoded: Tensor | None = None,
     ) -> PlayState:
-        """The state after a chunk of actions that led to ``latents`` [1, C, t, h, w]."""
+        """The state after a chunk of actions that led to ``latents`` [1, C, t, h, w].
+
+        Args:
+            decoded: what ``decode_latents`` gives for them, if it is there already; models with a scene memory need it.
+        """
         poses, camera, velocity = walk(state, actions, settings.smoothing)
-        history = state.history.append(latents, poses, max_clips=self.config.history_clips)
+        view = None
+        if self.depth_estimator is not None:
+            view = self.remember(self.decode_latents(latents) if decoded is None else decoded, poses)
+        history = state.history.append(
+            latents,
+            poses,
+            max_clips=self.config.history_clips,
+            view=view,
+            max_views=self.config.remembered_views,
+        )
         return PlayState(history=history, camera=camera, index=state.index + 1, velocity=velocity)
 
     def play_settings(

@@ -20,23 +20,29 @@ from gamecraft.errors import InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
 from gamecraft.models.rotary import RotaryAttnProcessor, RotaryEmbedding, grid_positions, sight_positions
 from gamecraft.models.single_file import OfficialSingleFile
+from gamecraft.rays import CameraRays
 
 __all__ = ["GameCraftTransformer3DModel", "linear_velocity", "trim_text"]
 
 
-def linear_velocity(noisy: Tensor, residual: Tensor, sigma: Tensor) -> Tensor:
-    """Velocity from the best linear guess for clean latents of variance 1, plus what a network adds to it.
+def linear_velocity(
+    noisy: Tensor, residual: Tensor, sigma: Tensor, mean: Tensor | float = 0.0, variance: Tensor | float = 1.0
+) -> Tensor:
+    """Velocity from the best linear guess for clean latents of known mean and variance, plus what a network adds to it.
 
-    For noisy = (1 - sigma) clean + sigma noise, the guess of noise - clean is (2 sigma - 1) / d * noisy with
-    d = (1 - sigma)^2 + sigma^2, and what it misses has variance 1 / d.
+    For noisy = (1 - sigma) clean + sigma noise and clean = mean + rest, the guess of noise - rest is
+    (sigma - (1 - sigma) variance) / d * (noisy - (1 - sigma) mean) with d = (1 - sigma)^2 variance + sigma^2, and what
+    it misses has variance variance / d.
 
     Args:
         noisy, residual: [B, C, T, h, w]; the residual is in units of that standard deviation.
         sigma: noise levels [B] in [0, 1].
+        mean, variance: of the clean latents, what broadcasts to their shape.
     """
     sigma = sigma[:, None, None, None, None]
-    spread = (1 - sigma).square() + sigma.square()
-    return (2 * sigma - 1) / spread * noisy + residual * spread.rsqrt()
+    spread = (1 - sigma).square() * variance + sigma.square()
+    guess = (sigma - (1 - sigma) * variance) / spread * (noisy - (1 - sigma) * mean) - mean
+    return guess + residual * (variance / spread) ** 0.5
 
 
 def trim_text(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -95,6 +101,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             what `linear_velocity` cannot tell from the noisy latents alone (the preconditioning of EDM, arXiv
             2206.00364, for rectified flow): noise then need not be carried through the blocks, which matters where a
             token holds about as many numbers as the model is wide. ``forward`` returns the velocity in both cases.
+        scene_trust: share of a latent's variance that the condition explains where the mask is 1, for "residual" models
+            with a scene memory (`gamecraft.scene`): the guess then starts from what past frames show. 0 = not used.
     """
 
     _skip_layerwise_casting_patterns: ClassVar[list[str]] = ["x_embedder", "context_embedder", "norm"]
@@ -140,6 +148,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         spatial_ratio: int = 8,
         history_rays: Literal["zero", "true"] = "zero",
         prediction: Literal["velocity", "residual"] = "velocity",
+        scene_trust: float = 0.0,
     ) -> None:
         if in_channels != 2 * out_channels + 1:
             raise InputError(f"in_channels is {in_channels}; expected 2 * out_channels + 1 = {2 * out_channels + 1}")
@@ -156,6 +165,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             raise InputError(f"history_rays is {history_rays!r}; expected 'zero' or 'true'")
         if prediction not in ("velocity", "residual"):
             raise InputError(f"prediction is {prediction!r}; expected 'velocity' or 'residual'")
+        if not 0 <= scene_trust < 1:
+            raise InputError(f"scene_trust is {scene_trust!r}; expected a share from 0 to below 1")
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -180,7 +191,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
     def encode_actions(
-        self, rays: Tensor, *, num_history_latents: int = 0, history_rays: Sequence[Tensor] = ()
+        self, rays: Tensor | CameraRays, *, num_history_latents: int = 0, history_rays: Sequence[Tensor] = ()
     ) -> Tensor:
         """Action features of history and chunk, constant over the denoising steps: compute them once per chunk.
 
@@ -201,8 +212,11 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             )
         parts = [self.action_encoder(clip) for clip in history_rays]
         if num_history_latents:
-            zero = self.action_encoder(rays.new_zeros(1, 1, RAY_CHANNELS, *rays.shape[-2:]))
-            parts.append(zero.repeat(rays.shape[0], num_history_latents, 1))
+            # without rays every token of every frame is the same: one is computed
+            pixels: int = self.config.spatial_ratio * self.config.patch_size
+            zero = self.action_encoder(torch.zeros(1, 1, RAY_CHANNELS, pixels, pixels, device=rays.device))
+            tokens = num_history_latents * (rays.shape[-2] // pixels) * (rays.shape[-1] // pixels)
+            parts.append(zero.expand(rays.shape[0], tokens, -1))
         return torch.cat([*parts, self.action_encoder(rays)], dim=1)
 
     def locate_tokens(self, rays: Tensor, *, history_rays: Sequence[Tensor] = ()) -> Tensor | None:
@@ -292,9 +306,15 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         patches = self.proj_out(self.norm_out(image, temb))
         sample = self._unpatchify(patches, frames, height, width)
         if self.config.prediction == "residual":
-            noisy = hidden_states[:, : self.config.out_channels].float()
-            sample = linear_velocity(noisy, sample.float(), timestep.float() / 1000)
+            sample = self._add_guess(sample.float(), hidden_states.float(), timestep.float() / 1000)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+
+    def _add_guess(self, residual: Tensor, inputs: Tensor, sigma: Tensor) -> Tensor:
+        channels, trust = self.config.out_channels, self.config.scene_trust
+        noisy, condition, mask = inputs.split([channels, channels, 1], dim=1)
+        if not trust:
+            return linear_velocity(noisy, residual, sigma)
+        return linear_velocity(noisy, residual, sigma, mean=mask * condition, variance=1 - trust * mask)
 
     def _unpatchify(self, patches: Tensor, frames: int, height: int, width: int) -> Tensor:
         """[B, T*h*w/p^2, C*p*p] -> [B, C, T, h, w]."""

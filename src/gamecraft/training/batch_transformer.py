@@ -10,10 +10,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from gamecraft.denoising import Conditioning, denoise
-from gamecraft.history import History, model_input
+from gamecraft.history import History, model_input, show_scene
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.rays import rays_along
+from gamecraft.scene import Scene
 from gamecraft.training.chunk_batches import ChunkBatch
 from gamecraft.training.objectives import TIMESTEPS
 
@@ -23,27 +24,39 @@ __all__ = ["BatchTransformer", "Conditions", "initialize"]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conditions:
     """Camera and text of a batch: poses [B, frames, 4, 4] of history and chunk, seen from the last history frame;
-    text [B, L, D] with mask [B, L] and pooled text [B, P]."""
+    text [B, L, D] with mask [B, L] and pooled text [B, P]; what past frames show of the chunks, or None."""
 
     poses: Tensor
     text: Tensor
     mask: Tensor
     pooled: Tensor
+    scene: Scene | None = None
 
     @classmethod
     def of(cls, batch: ChunkBatch, text: PromptEmbeds) -> "Conditions":
         """The conditions of a batch whose captions were encoded as `text`."""
-        return cls(poses=batch.relative_poses().float(), text=text.embeds, mask=text.mask.bool(), pooled=text.pooled)
+        return cls(
+            poses=batch.relative_poses().float(),
+            text=text.embeds,
+            mask=text.mask.bool(),
+            pooled=text.pooled,
+            scene=batch.scene,
+        )
 
     @classmethod
     def unconditional(cls, batch: ChunkBatch, text: PromptEmbeds) -> "Conditions":
-        """A camera that stands still where the history ends, and `text` encoded from empty prompts, as published."""
+        """A camera that stands still where the history ends, and `text` encoded from empty prompts, as published.
+
+        A model with a scene memory sees nothing of it.
+        """
         still = np.broadcast_to(batch.history.last_pose[:, None], batch.poses.shape)
-        return cls.of(replace(batch, poses=still), text)
+        nothing = batch.scene.masked(torch.zeros(len(still))) if batch.scene else None
+        return cls.of(replace(batch, poses=still, scene=nothing), text)
 
     def to(self, device: torch.device) -> "Conditions":
         """The same on a device."""
-        return Conditions(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Conditions(**{name: None if value is None else value.to(device) for name, value in values.items()})
 
 
 class BatchTransformer(nn.Module):
@@ -73,8 +86,11 @@ class BatchTransformer(nn.Module):
         """
         device = self.directions.device
         conditions = conditions.to(device)
+        inputs = model_input(noisy, history).to(device)
+        if conditions.scene is not None:
+            inputs = show_scene(inputs, conditions.scene)
         velocity: Tensor = self._run(
-            inputs=model_input(noisy, history).to(device),
+            inputs=inputs,
             sigmas=sigmas.to(device),
             poses=conditions.poses,
             text=conditions.text,
@@ -113,6 +129,7 @@ class BatchTransformer(nn.Module):
             pooled=conditions.pooled,
             action_embeds=actions,
             positions=positions,
+            scene=conditions.scene,
         )
         return denoise(
             self._sampler,

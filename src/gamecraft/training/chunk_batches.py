@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from gamecraft.history import History
+from gamecraft.scene import Scene
 from gamecraft.training.history_sampling import (
+    STRIDES_PER_CHUNK,
     HistoryKind,
     HistoryMix,
     OwnHistory,
@@ -41,13 +43,19 @@ class ChunkBatch:
 
     latents: clean [B, C, t, h, w]. history: clean or corrupted. poses: [B, F, 4, 4] camera-to-world of the chunks.
     own_history: the model is to make the history's last clip anew, from those before it.
+    images: [B, C, 1, h, w] each, frames before the chunk, newest first, with poses image_poses [B, images, 4, 4].
+    unconditional: [B], the samples without caption and action. scene: what the images show of the chunks.
     """
 
     latents: Tensor
     history: History
     poses: npt.NDArray[np.float64]
     captions: tuple[str, ...]
+    images: tuple[Tensor, ...]
+    image_poses: npt.NDArray[np.float64]
+    unconditional: Tensor
     own_history: bool = False
+    scene: Scene | None = None
 
     def relative_poses(self) -> Tensor:
         """Poses of all history frames and then the chunk's, seen from the last history frame: [B, frames, 4, 4]."""
@@ -63,7 +71,9 @@ class ChunkBatch:
 def collate(chunks: Sequence[LatentChunk], kind: HistoryKind, captions: Sequence[str]) -> ChunkBatch:
     """Chunks that all have a history of one kind as a batch."""
     past: list[tuple[tuple[Tensor, ...], tuple[npt.NDArray[np.float64], ...]]] = [
-        ((chunk.image,), (chunk.image_pose,)) if kind is HistoryKind.IMAGE else (chunk.history, chunk.history_poses)
+        ((chunk.images[0],), (chunk.image_poses[:1],))
+        if kind is HistoryKind.IMAGE
+        else (chunk.history, chunk.history_poses)
         for chunk in chunks
     ]
     clips = zip(*(latents for latents, _ in past), strict=True)
@@ -76,6 +86,9 @@ def collate(chunks: Sequence[LatentChunk], kind: HistoryKind, captions: Sequence
         ),
         poses=np.stack([chunk.poses for chunk in chunks]),
         captions=tuple(captions),
+        images=tuple(torch.stack(images).float() for images in zip(*(chunk.images for chunk in chunks), strict=False)),
+        image_poses=np.stack([chunk.image_poses for chunk in chunks]),
+        unconditional=torch.zeros(len(chunks), dtype=torch.bool),
     )
 
 
@@ -95,13 +108,16 @@ class ChunkSampler:
         history_noise: float,
         dropping: Dropping,
         own_history: OwnHistory | None = None,
+        older_view: float = 0.0,
     ) -> None:
+        """older_view: share of the batches whose chunks are also seen from one chunk further back."""
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed
         self._mix = mix
         self._history_noise = history_noise
         self._dropping = dropping
+        self._older_view = older_view
         self._own_share = own_history.share if own_history else 0.0
         self._order = lru_cache(maxsize=2)(self._permutation)
 
@@ -120,9 +136,11 @@ class ChunkSampler:
         )
         kind = HistoryKind.CLIPS if own else kind
         low, high = first_chunk(kind), self._dataset.chunks_per_clip
+        images = 2 if own or float(torch.rand(1, generator=generator)) < self._older_view else 1
+        low = max(low, (images - 1) * STRIDES_PER_CHUNK)
         places = torch.randint(low, high, (self._batch_size,), generator=generator).tolist()
         chunks = [
-            self._dataset.chunk(clip, place, history_clips(kind))
+            self._dataset.chunk(clip, place, history_clips(kind), images)
             for clip, place in zip(self._recordings(number), places, strict=True)
         ]
         long, dropped, still = torch.rand(3, self._batch_size, generator=generator).tolist()
@@ -134,11 +152,13 @@ class ChunkSampler:
         for i in range(self._batch_size):
             if dropped[i] < self._dropping.caption and still[i] < self._dropping.action_with_caption:
                 batch.poses[i] = batch.history.last_pose[i]
+                batch.unconditional[i] = True
         history = History(
             clips=tuple(corrupt(clip, self._history_noise, generator) for clip in batch.history.clips),
             poses=batch.history.poses,
         )
-        return replace(batch, history=history, own_history=own)
+        seen = tuple(corrupt(image, self._history_noise, generator) for image in batch.images)
+        return replace(batch, history=history, images=seen, own_history=own)
 
     def _recordings(self, number: int) -> list[int]:
         count = len(self._dataset)

@@ -28,6 +28,7 @@ TASKS = {
     "autoencoder": Task(
         "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
     ),
+    "depth": Task("gamecraft.training.depth", "DepthTraining", "train_depth"),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
     "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),
 }

@@ -112,12 +112,13 @@ def _check_same_code(path: Path, expected: tuple[Tensor, Tensor]) -> None:
 class LatentChunk:
     """One chunk of a clip with what came before it. Latents are float16, frames are numbers within the clip.
 
-    latents: [C, t, h, w]. image: [C, 1, h, w], the frame before the chunk. history: previous chunks [C, t, h, w],
-    oldest first, without gaps between them or before this chunk. start: first frame. frames: length in frames.
+    latents: [C, t, h, w]. images: [C, 1, h, w] each, the frames before the chunk and before earlier ones, as many as the
+    clip has, newest first. history: previous chunks [C, t, h, w], oldest first, without gaps between them or before this
+    chunk. start: first frame. frames: length in frames.
     """
 
     latents: Tensor
-    image: Tensor
+    images: tuple[Tensor, ...]
     history: tuple[Tensor, ...]
     start: int
     frames: int
@@ -129,10 +130,9 @@ class LatentChunk:
         return self.clip.poses[self.start : self.start + self.frames]
 
     @property
-    def image_pose(self) -> NDArray[np.float64]:
-        """Camera pose [1, 4, 4] of the image."""
-        before = max(self.start - 1, 0)
-        return self.clip.poses[before : before + 1]
+    def image_poses(self) -> NDArray[np.float64]:
+        """Camera poses [images, 4, 4] of the images."""
+        return self.clip.poses[[max(self.start - 1 - self.frames * back, 0) for back in range(len(self.images))]]
 
     @property
     def history_poses(self) -> tuple[NDArray[np.float64], ...]:
@@ -168,15 +168,19 @@ class LatentDataset:
         """Number of clips."""
         return len(self._rows)
 
-    def chunk(self, clip: int, chunk: int, history: int = 0) -> LatentChunk:
-        """Chunk number `chunk` of clip number `clip` with up to `history` previous chunks, as many as the clip has."""
+    def chunk(self, clip: int, chunk: int, history: int = 0, images: int = 1) -> LatentChunk:
+        """Chunk number `chunk` of clip number `clip` with up to `history` previous chunks, as many as the clip has.
+
+        The images are the frames before the chunk and before the `images` - 1 chunks that come before it.
+        """
         if not 0 <= chunk < self.chunks_per_clip:
             raise InputError(f"chunk {chunk} does not exist: clips have {self.chunks_per_clip} chunks")
         available = min(history, chunk // _STRIDES_PER_CHUNK)
         before = [chunk - _STRIDES_PER_CHUNK * back for back in range(available, 0, -1)]
+        places = range(chunk, max(chunk - _STRIDES_PER_CHUNK * images, -1), -_STRIDES_PER_CHUNK)
         return LatentChunk(
             latents=self._read("chunks", clip, chunk),
-            image=self._read("images", clip, chunk),
+            images=tuple(self._read("images", clip, place) for place in places),
             history=tuple(self._read("chunks", clip, number) for number in before),
             start=chunk * self.chunk_frames // _STRIDES_PER_CHUNK,
             frames=self.chunk_frames,

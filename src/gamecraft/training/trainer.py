@@ -29,6 +29,7 @@ from gamecraft.training.batch_transformer import BatchTransformer, Conditions, i
 from gamecraft.training.chunk_batches import ChunkBatch, ChunkSampler
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.objectives import flow_loss, interpolate, sample_sigmas
+from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.optimizers import MuonAdamW, learning_rate_factor, split_parameters
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 from gamecraft.training.text_cache import TextCache
@@ -82,6 +83,7 @@ class Trainer:
             history_noise=config.history_noise,
             dropping=config.dropping,
             own_history=config.own_history,
+            older_view=config.older_view if config.depth else 0.0,
         )
         self.transformer = build_transformer(config, dataset, self.text).to(device)
         clips = dataset.clips
@@ -95,15 +97,21 @@ class Trainer:
             adam_rate=config.adamw_lr,
             weight_decay=config.weight_decay,
         )
+        autoencoder = load_autoencoder(config.autoencoder).to(device) if config.autoencoder else None
+        autocast = torch.bfloat16 if config.precision == "bf16" else None
+        self.scenes = None
+        if config.depth is not None:
+            self.scenes = BatchScenes.load(config.depth, autoencoder, clips.intrinsics, device, autocast)
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=config.shift)
         self.ema = Ema(self.transformer, config.ema_decay)
         self.held_out = HeldOut(
             BatchTransformer(self.transformer, directions, compiled=False).to(device),
             LatentDataset(config.held_out, config.latents),
             self.text,
-            load_autoencoder(config.autoencoder).to(device) if config.autoencoder else None,
+            autoencoder,
+            self.scenes,
             shift=config.shift,
-            autocast=torch.bfloat16 if config.precision == "bf16" else None,
+            autocast=autocast,
             settings=config.evaluation,
         )
         self.sampling: dict[str, float] = {"num_inference_steps": config.evaluation.steps}
@@ -187,6 +195,8 @@ class Trainer:
         text = self.text(batch.captions)
         if batch.own_history:
             batch = self._with_own_history(batch, text, generator)
+        elif self.scenes:
+            batch = self.scenes.show(batch)
         return batch, text, generator
 
     def _micro_step(self, micro: int) -> float:
@@ -201,7 +211,17 @@ class Trainer:
         *earlier, clip = batch.history.clips
         *before, poses = batch.history.poses
         history = History(clips=tuple(earlier), poses=tuple(before))
-        last = replace(batch, latents=clip, history=history, poses=poses)
+        last = replace(
+            batch,
+            latents=clip,
+            history=history,
+            poses=poses,
+            images=batch.images[1:],
+            image_poses=batch.image_poses[:, 1:],
+            unconditional=torch.zeros_like(batch.unconditional),
+        )
+        if self.scenes:
+            last = self.scenes.show(last)
         made = self.accelerator.unwrap_model(self.model).sample(
             last,
             torch.randn(clip.shape, generator=generator),
@@ -210,7 +230,8 @@ class Trainer:
             steps=self.config.own_history.steps,
             autocast=torch.bfloat16 if self.config.precision == "bf16" else None,
         )
-        return replace(batch, history=History(clips=(made,), poses=(poses,)), own_history=False)
+        batch = replace(batch, history=History(clips=(made,), poses=(poses,)), own_history=False)
+        return self.scenes.show(batch, made=made) if self.scenes else batch
 
     def _log(self, *, gradient_norm: float, factor: float) -> None:
         samples = len(self._losses) * self.config.batch_size * self.config.accumulation
@@ -255,7 +276,9 @@ def build_transformer(
     }
     transformer: GameCraftTransformer3DModel
     if config.init_from is not None:
-        transformer = GameCraftTransformer3DModel.from_pretrained(config.init_from)
+        transformer = GameCraftTransformer3DModel.from_pretrained(
+            config.init_from, scene_trust=config.model.scene_trust
+        )
         for name, value in derived.items():
             if transformer.config[name] != value:
                 raise InputError(

@@ -32,6 +32,8 @@ class TransformerShape:
     rope_values: bool = True
     history_rays: Literal["zero", "true"] = "true"
     prediction: Literal["velocity", "residual"] = "residual"
+    scene_trust: float = 0.0
+    """Also set on a model of `init_from`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,11 @@ class TransformerTraining:
     text: str
     """Folder with text_encoder, tokenizer, text_encoder_2 and tokenizer_2."""
     autoencoder: str | None = None
-    """Folder of the autoencoder that made the latents, to draw samples."""
+    """Folder of the autoencoder that made the latents, to draw samples and scenes."""
+    depth: str | None = None
+    """Folder of a depth estimator: the model then learns to use a memory of the scene (`gamecraft.scene`)."""
+    older_view: float = 0.3
+    """Share of the batches in which the scene is also seen from one chunk further back."""
     init_from: str | None = None
     """Folder of a saved transformer whose shape and weights to start from."""
     model: TransformerShape = field(default_factory=TransformerShape)
@@ -85,6 +91,8 @@ class TransformerTraining:
     def __post_init__(self) -> None:
         if min(self.max_steps, self.batch_size, self.accumulation, self.log_every) < 1:
             raise InputError("max_steps, batch_size, accumulation and log_every must be at least 1")
+        if self.depth is not None and self.autoencoder is None:
+            raise InputError("a scene memory (depth) needs the autoencoder that made the latents: give its folder")
 
 
 def train_transformer(config: TransformerTraining) -> GameCraftTransformer3DModel:

@@ -16,6 +16,7 @@ from gamecraft.errors import CheckpointError
 from gamecraft.files import write_atomically
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.pictures import to_frames
+from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions
 from gamecraft.training.chunk_batches import ChunkBatch, collate
 from gamecraft.training.history_sampling import HistoryKind, first_chunk, history_clips
@@ -49,16 +50,21 @@ class HeldOut:
         dataset: LatentDataset,
         text: TextCache,
         autoencoder: Any | None,
+        scenes: BatchScenes | None = None,
         *,
         shift: float,
         autocast: torch.dtype | None,
         settings: EvaluationSettings,
     ) -> None:
-        """`transformer` is not compiled; without an `autoencoder` chunks are compared as latents alone."""
+        """`transformer` is not compiled; without an `autoencoder` chunks are compared as latents alone.
+
+        `scenes` are for models with a scene memory.
+        """
         self._transformer = transformer
         self._dataset = dataset
         self._text = text
         self._autoencoder = autoencoder
+        self._scenes = scenes
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
         self._autocast = autocast
         self._settings = settings
@@ -140,7 +146,8 @@ class HeldOut:
     def _batch(self, kind: HistoryKind, count: int) -> ChunkBatch:
         places = self._places(kind, count)
         chunks = [self._dataset.chunk(clip, chunk, history_clips(kind)) for clip, chunk in places]
-        return collate(chunks, kind, [chunk.clip.caption_long for chunk in chunks])
+        batch = collate(chunks, kind, [chunk.clip.caption_long for chunk in chunks])
+        return self._scenes.show(batch) if self._scenes else batch
 
 
 def load_autoencoder(folder: str | Path) -> Any:

@@ -1,0 +1,116 @@
+"""What a picture shows from other cameras: its pixels moved by depth and pose. Pure functions on tensors.
+
+Depth is the z coordinate in the camera (metres), given as its inverse, so that the sky is 0. Cameras are pinholes with the
+lens of ``gamecraft.intrinsics``; poses are OpenCV camera-to-world.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamecraft.intrinsics import Intrinsics
+
+__all__ = ["fetch", "reproject", "transfer"]
+
+_FARTHEST = 1e-4
+"""Smallest inverse depth that is told apart from infinity, 1/m."""
+_NEAREST = 0.05
+"""Points closer to the camera's plane than this, in metres, are behind it."""
+_AGREEMENT = 0.1
+"""Relative difference of inverse depths up to which two pixels show the same point."""
+_SLACK = 0.02
+"""The same for far points, 1/m."""
+
+
+def transfer(inverse_depth: Tensor, moves: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
+    """Where the pixels of a picture lie in other pictures.
+
+    Args:
+        inverse_depth: [B, 1, H, W] of the picture's pixels, 1/m.
+        moves: [B, F, 4, 4] from the picture's camera to the F others, metres.
+        intrinsics: the lens of all cameras.
+
+    Returns:
+        places [B, F, H, W, 2] as ``grid_sample`` counts them (x and y, -1 and 1 at the edges), and inverse depths
+        [B, F, H, W] there, 0 or less for points behind the camera.
+    """
+    height, width = inverse_depth.shape[-2:]
+    device = inverse_depth.device
+    x = ((torch.arange(width, device=device) + 0.5) / width - intrinsics.cx) / intrinsics.fx
+    y = ((torch.arange(height, device=device) + 0.5) / height - intrinsics.cy) / intrinsics.fy
+    # a point p at inverse depth w is (x, y, 1) / w; times w it is a direction, which also holds for the sky
+    rotation, shift = moves[..., :3, :3].float(), moves[..., :3, 3].float()
+    columns = [rotation[..., i] for i in range(3)]  # [B, F, 3] each
+    w = inverse_depth[:, 0, None].float()  # [B, 1, H, W]
+    point = [
+        columns[0][..., i, None, None] * x
+        + columns[1][..., i, None, None] * y[:, None]
+        + columns[2][..., i, None, None]
+        + shift[..., i, None, None] * w
+        for i in range(3)
+    ]
+    near = point[2] > _NEAREST * w.clamp_min(_FARTHEST)
+    z = torch.where(near, point[2], 1.0)
+    u = 2 * (point[0] / z * intrinsics.fx + intrinsics.cx) - 1
+    v = 2 * (point[1] / z * intrinsics.fy + intrinsics.cy) - 1
+    return torch.stack([u, v], dim=-1), torch.where(near, w / z, -1.0)
+
+
+def fetch(pictures: Tensor, places: Tensor) -> Tensor:
+    """Pictures [B, C, H, W] read at places [B, F, h, w, 2] of ``transfer``, bilinearly: [B, F, C, h, w]."""
+    batch, frames = places.shape[:2]
+    rows = places.reshape(batch, -1, places.shape[3], 2)  # the frames one below the other
+    found = F.grid_sample(pictures, rows, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.unflatten(2, (frames, -1)).transpose(1, 2)
+
+
+def reproject(
+    picture: Tensor, inverse_depth: Tensor, moves: Tensor, intrinsics: Intrinsics
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture seen from other cameras. Depths are moved there first; each new pixel then fetches its colour.
+
+    Moving the depths forwards decides what hides what; fetching colours backwards keeps them whole where the picture
+    grows.
+
+    Args:
+        picture: [B, C, H, W].
+        inverse_depth, moves, intrinsics: as for ``transfer``.
+
+    Returns:
+        pictures [B, F, C, H, W], their inverse depths [B, F, 1, H, W], and where they show something, 1 or 0,
+        [B, F, 1, H, W]; both are 0 elsewhere.
+    """
+    seen = _splat(*transfer(inverse_depth, moves, intrinsics))
+    covered = seen >= 0
+    depths = seen.clamp_min(0)
+    batch, frames, height, width = depths.shape
+    back = torch.linalg.inv(moves.double()).flatten(0, 1)[:, None]
+    places, origin_depth = transfer(depths.reshape(batch * frames, 1, height, width), back, intrinsics)
+    places, origin_depth = (x.reshape(batch, frames, *x.shape[2:]) for x in (places, origin_depth))
+    found = fetch(torch.cat([picture.float(), inverse_depth.float()], dim=1), places)
+    colours, known = found[:, :, :-1], found[:, :, -1]
+    inside = (places.abs() <= 1).all(dim=-1)
+    agrees = (known - origin_depth).abs() <= _AGREEMENT * origin_depth.abs() + _SLACK
+    valid = (covered & inside & agrees).float()[:, :, None]
+    return colours * valid, depths[:, :, None] * valid, valid
+
+
+def _splat(places: Tensor, depths: Tensor) -> Tensor:
+    """The nearest inverse depth that falls on each pixel: places and depths of ``transfer`` -> [B, F, H, W].
+
+    Every point covers the four pixels around it, and gaps of one pixel are closed; -1 where nothing falls.
+    """
+    batch, frames, height, width = depths.shape
+    x = (places[..., 0] + 1) / 2 * width - 0.5
+    y = (places[..., 1] + 1) / 2 * height - 0.5
+    # far outside the picture the exact place does not matter, but integers must not overflow
+    left, top = (value.clamp(-4, limit + 4).floor().long() for value, limit in ((x, width), (y, height)))
+    padded = depths.new_full((batch, frames, (height + 2) * (width + 2)), -1.0)
+    for row in (0, 1):
+        for column in (0, 1):
+            at_y, at_x = (top + row + 1).clamp(0, height + 1), (left + column + 1).clamp(0, width + 1)
+            index = (at_y * (width + 2) + at_x).flatten(2)
+            padded.scatter_reduce_(2, index, depths.flatten(2), "amax")
+    seen = padded.unflatten(2, (height + 2, width + 2))[..., 1:-1, 1:-1]
+    around = F.max_pool2d(seen, 3, stride=1, padding=1)
+    return torch.where(seen < 0, around, seen)

@@ -1,0 +1,148 @@
+"""What past frames show from the cameras of the next chunk: the memory that reaches further back than the history.
+
+A view is a picture with its depths and its camera. From the views of a play, the frames of the next chunk can be drawn as
+far as they have been seen before; the model gets them, encoded, in the condition channels of the chunk, with the share
+that was seen in the mask channel. Both are zero in the published model, which has no such memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.reprojection import reproject
+from gamecraft.trajectory import invert
+
+__all__ = ["Scene", "View", "choose_views", "draw_views", "fill_gaps"]
+
+_LOOK_EVERY = 4
+"""Views are compared by every so manieth pixel."""
+_WORTH = 0.01
+"""Least share of the picture that a view must add to be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """A frame that is remembered.
+
+    Attributes:
+        picture: [B, 3, H, W] in [-1, 1].
+        inverse_depth: [B, 1, H, W], 1/m.
+        pose: camera-to-world [..., 4, 4]; leading dimensions are free, so that the items of a batch may have their own.
+    """
+
+    picture: Tensor
+    inverse_depth: Tensor
+    pose: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """What the views show of a chunk, encoded.
+
+    Attributes:
+        latents: [B, C, t, h, w], VAE latents * scaling_factor of the drawn frames.
+        coverage: [B, 1, t, h, w], the share of each position that the views show.
+    """
+
+    latents: Tensor
+    coverage: Tensor
+
+    def to(self, device: torch.device) -> "Scene":
+        """The same on a device."""
+        return Scene(latents=self.latents.to(device), coverage=self.coverage.to(device))
+
+    def beside_nothing(self) -> "Scene":
+        """Twice as many items, the first half without a scene."""
+        return Scene(
+            latents=torch.cat([torch.zeros_like(self.latents), self.latents]),
+            coverage=torch.cat([torch.zeros_like(self.coverage), self.coverage]),
+        )
+
+    def masked(self, keep: Tensor) -> "Scene":
+        """The scene without the items [B] that are not to be kept."""
+        factor = keep.to(self.latents)[:, None, None, None, None]
+        return Scene(latents=self.latents * factor, coverage=self.coverage * factor)
+
+
+def choose_views(
+    views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics, count: int
+) -> tuple[View, ...]:
+    """The views from which to draw a chunk, the newest first: then each time the one that adds most.
+
+    Args:
+        views: oldest first, at least one.
+        poses: cameras of the chunk [F, 4, 4] or [B, F, 4, 4]; the middle and the last one are looked at.
+        count: how many to choose at most.
+    """
+    if len(views) <= count:
+        return tuple(reversed(views))
+    chosen, targets = [len(views) - 1], poses[..., [poses.shape[-3] // 2, -1], :, :]
+    seen = torch.stack([_seen(view, targets, intrinsics) for view in views])
+    known = seen[-1].clone()
+    while len(chosen) < count:
+        added = torch.stack([(one & ~known).float().mean() for one in seen])
+        best = int(added.argmax())
+        if added[best] < _WORTH:
+            break
+        chosen.append(best)
+        known |= seen[best]
+    return tuple(views[index] for index in chosen)
+
+
+def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
+    """Frames as the views show them; where several do, as the first one does.
+
+    Args:
+        poses: [F, 4, 4] or [B, F, 4, 4] camera-to-world in the world of the views.
+
+    Returns:
+        video [B, 3, F, H, W] in [-1, 1], gaps filled, and coverage [B, 1, F, H, W], 1 where it was seen and else 0.
+    """
+    video: Tensor | None = None
+    covered: Tensor | None = None
+    for view in views:
+        found, _, valid = reproject(view.picture, view.inverse_depth, _moves(view, poses), intrinsics)
+        if video is None or covered is None:
+            video, covered = found, valid
+        else:
+            video = torch.where(covered > 0, video, found)
+            covered = torch.maximum(covered, valid)
+    assert video is not None
+    assert covered is not None
+    frames = video.shape[1]
+    filled = fill_gaps(video.flatten(0, 1), covered.flatten(0, 1)).unflatten(0, (-1, frames))
+    return filled.transpose(1, 2), covered.transpose(1, 2)
+
+
+def fill_gaps(pictures: Tensor, covered: Tensor) -> Tensor:
+    """Pictures [N, C, H, W] whose gaps (covered [N, 1, H, W] is 0) smoothly continue what is around them."""
+    levels = [(pictures * covered, covered)]
+    while max(levels[-1][0].shape[-2:]) > 1:
+        colours, weights = (F.avg_pool2d(part, 2, ceil_mode=True) for part in levels[-1])
+        levels.append((colours, weights))
+    colours, weights = levels.pop()
+    filled = colours / weights.clamp_min(1e-6)
+    while levels:
+        colours, weights = levels.pop()
+        coarse = F.interpolate(filled, size=colours.shape[-2:], mode="bilinear", align_corners=False)
+        filled = torch.where(weights > 0, colours / weights.clamp_min(1e-6), coarse)
+    return filled
+
+
+def _moves(view: View, poses: NDArray[np.float64]) -> Tensor:
+    """[B, F, 4, 4] from the view's camera to others."""
+    moves = torch.from_numpy(np.asarray(invert(poses) @ view.pose[..., None, :, :]))
+    return moves.expand(len(view.picture), *moves.shape[-3:]).to(view.picture.device)
+
+
+def _seen(view: View, poses: NDArray[np.float64], intrinsics: Intrinsics) -> Tensor:
+    """What a view shows of pictures at poses, at a fraction of the size: bool [B, F, h, w]."""
+    coarse = view.inverse_depth[..., _LOOK_EVERY // 2 :: _LOOK_EVERY, _LOOK_EVERY // 2 :: _LOOK_EVERY]
+    _, _, valid = reproject(coarse, coarse, _moves(view, poses), intrinsics)
+    return valid[:, :, 0] > 0

@@ -1,0 +1,193 @@
+"""The scene memory: which views are drawn, what they show, and how it reaches the model and outlives a session."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gamecraft.actions import motion, parse_script
+from gamecraft.errors import InputError
+from gamecraft.history import History, model_input, show_scene
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.models.depth import DepthEstimator
+from gamecraft.models.transformer import linear_velocity
+from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.scene import Scene, View, choose_views, draw_views, fill_gaps
+from gamecraft.session import Session
+from gamecraft.trajectory import integrate
+from tiny import CHUNK, tiny_pipeline
+
+LENS = Intrinsics()
+HEIGHT, WIDTH = 32, 48
+FULL_TURN = parse_script("right 180f")
+
+
+def turned(frames: int) -> np.ndarray:
+    """The pose after so many frames of turning right, 2 degrees each."""
+    return np.eye(4) if frames == 0 else integrate(motion(FULL_TURN[:frames]))[0][-1]
+
+
+def view(frames: int, value: float) -> View:
+    return View(
+        picture=torch.full((1, 3, HEIGHT, WIDTH), value),
+        inverse_depth=torch.full((1, 1, HEIGHT, WIDTH), 0.1),
+        pose=turned(frames),
+    )
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_view_wins_and_the_others_fill_what_it_does_not_show() -> None:
+    video, covered = draw_views([view(20, 0.5), view(0, -0.5)], turned(10)[None], LENS)
+    assert bool(covered[..., HEIGHT // 2, :].all())  # at the corners, neither camera looked as far up or down
+    row = video[0, 0, 0, HEIGHT // 2]
+    assert row[0] == pytest.approx(-0.5, abs=1e-3)  # only the camera that looked further left shows this
+    assert row[-1] == pytest.approx(0.5, abs=1e-3)
+    assert row[WIDTH // 2] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_what_no_view_shows_is_filled_and_not_covered() -> None:
+    video, covered = draw_views([view(0, 0.5)], turned(20)[None], LENS)
+    share = float(covered.mean())
+    assert 0.2 < share < 0.8
+    torch.testing.assert_close(video, torch.full_like(video, 0.5), atol=1e-3, rtol=0)
+
+
+def test_filling_keeps_what_is_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(2, 3, 20, 30, generator=generator)
+    covered = (torch.rand(2, 1, 20, 30, generator=generator) > 0.7).float()
+    filled = fill_gaps(pictures * covered, covered)
+    torch.testing.assert_close(filled * covered, pictures * covered)
+    assert filled.min() >= 0
+    assert filled.max() <= 1
+
+
+# --- choosing --------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_view_comes_first_and_then_the_one_that_adds_most() -> None:
+    looks = [view(20, 0.0), view(90, 0.1), view(160, 0.2), view(177, 0.3), view(179, 0.4)]
+    chosen = choose_views(looks, turned(30)[None], LENS, 2)
+    assert [float(one.picture.mean()) for one in chosen] == pytest.approx([0.4, 0.0])
+
+
+def test_views_that_add_nothing_are_left_out() -> None:
+    looks = [view(90, 0.1), view(0, 0.2), view(0, 0.3), view(0, 0.4)]
+    assert len(choose_views(looks, turned(0)[None], LENS, 3)) == 1
+
+
+# --- in the model ----------------------------------------------------------------------------------------------------
+
+
+def test_the_scene_enters_condition_and_mask_of_the_chunk_alone() -> None:
+    history = History(clips=(torch.ones(1, 2, 1, 3, 4),), poses=(np.eye(4)[None],))
+    noisy = torch.randn(1, 2, 3, 3, 4)
+    plain = model_input(noisy, history)
+    scene = Scene(latents=torch.full_like(noisy, 0.3), coverage=torch.full((1, 1, 3, 3, 4), 0.7))
+    shown = show_scene(plain, scene)
+    assert torch.equal(shown[:, :, :1], plain[:, :, :1])
+    assert torch.equal(shown[:, :2], plain[:, :2])
+    assert torch.equal(shown[:, 2:4, 1:], scene.latents)
+    assert torch.equal(shown[:, 4:, 1:], scene.coverage)
+    with pytest.raises(InputError, match="does not fit"):
+        show_scene(plain[:, :4], scene)
+
+
+def test_a_scene_that_explains_everything_leaves_nothing_to_guess() -> None:
+    clean, noise = torch.randn(2, 3, 2, 4, 4), torch.randn(2, 3, 2, 4, 4)
+    sigma = torch.tensor([0.3, 0.9])
+    level = sigma[:, None, None, None, None]
+    noisy = (1 - level) * clean + level * noise
+    guess = linear_velocity(noisy, torch.zeros_like(noisy), sigma, mean=clean, variance=1e-9)
+    torch.testing.assert_close(guess, noise - clean, atol=1e-4, rtol=1e-4)
+
+
+def test_the_residual_of_the_guess_has_variance_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, variance, count = 0.4, 0.3, (4, 8, 4, 16, 16)
+    clean = mean + variance**0.5 * torch.randn(count, generator=generator)
+    noise = torch.randn(count, generator=generator)
+    for sigma in (0.1, 0.5, 0.95):
+        level = torch.full((4,), sigma)
+        noisy = (1 - sigma) * clean + sigma * noise
+        guess = linear_velocity(noisy, torch.zeros(count), level, mean=mean, variance=variance)
+        unit = linear_velocity(noisy, torch.ones(count), level, mean=mean, variance=variance) - guess
+        assert float(((noise - clean - guess) / unit).std()) == pytest.approx(1, abs=0.02)
+
+
+# --- in a play -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seeing() -> GameCraftPipeline:
+    torch.manual_seed(1)
+    estimator = DepthEstimator(channels=(8, 8), blocks=(1, 1)).eval()
+    return tiny_pipeline(depth_estimator=estimator, scene_views=2, remembered_views=3)
+
+
+WALK = [parse_script(script) for script in ("w 5f", "left 5f", "d 5f", "s+right 5f", "w 5f")]
+
+
+def test_what_was_seen_steers_what_comes(seeing: GameCraftPipeline, picture: np.ndarray) -> None:
+    state = seeing.start_state(seeing.start_frames(image=picture))
+    prompts = seeing.encode_prompts("", "", guided=False)
+    poses = integrate(motion(WALK[0]))[0]
+    blind = History(clips=state.history.clips, poses=state.history.poses)
+    made = [
+        seeing.generate_chunk(history, poses, prompts, generator=torch.Generator().manual_seed(0))
+        for history in (state.history, state.history, blind)
+    ]
+    assert torch.equal(made[0], made[1])
+    assert not torch.allclose(made[0], made[2])
+
+
+def test_the_first_view_and_the_newest_ones_are_kept(seeing: GameCraftPipeline, picture: np.ndarray) -> None:
+    session = Session(seeing)
+    session.reset(picture)
+    first = session._states[0].history.views[0]
+    for actions in WALK:
+        session.step(actions)
+    views = session._states[-1].history.views
+    assert len(views) == 3
+    assert views[0] is first
+    assert np.array_equal(views[-1].pose, session.poses[-1])
+    assert np.array_equal(views[-2].pose, session.poses[-1 - CHUNK])
+
+
+@pytest.mark.parametrize("latents", [True, False])
+def test_a_saved_play_goes_on_bit_for_bit(
+    seeing: GameCraftPipeline, picture: np.ndarray, tmp_path: Path, latents: bool
+) -> None:
+    session = Session(seeing)
+    session.reset(picture, seed=3)
+    for actions in WALK[:3]:
+        session.step(actions)
+    session.save(tmp_path / "play", latents=latents)
+    loaded, _ = Session.load(tmp_path / "play", seeing)
+    assert torch.equal(session.step(WALK[3]).latents, loaded.step(WALK[3]).latents)
+
+
+def test_guidance_leads_away_from_a_chunk_without_a_scene(seeing: GameCraftPipeline, picture: np.ndarray) -> None:
+    frames = [
+        seeing(image=picture, actions=WALK[0], guidance_scale=2.0, generator=torch.Generator().manual_seed(0)).frames[0]
+    ]
+    seeing.register_to_config(batch_guidance=False)
+    frames.append(
+        seeing(image=picture, actions=WALK[0], guidance_scale=2.0, generator=torch.Generator().manual_seed(0)).frames[0]
+    )
+    seeing.register_to_config(batch_guidance=True)
+    assert np.abs(frames[0].astype(int) - frames[1].astype(int)).max() <= 1
+
+
+def test_a_model_folder_keeps_its_memory(seeing: GameCraftPipeline, picture: np.ndarray, tmp_path: Path) -> None:
+    seeing.save_pretrained(tmp_path / "model")
+    again = GameCraftPipeline.from_pretrained(tmp_path / "model")
+    assert again.config.scene_views == 2
+    latents = [
+        pipe(image=picture, actions=WALK[0], generator=torch.Generator().manual_seed(0), output_type="latent").frames[0]
+        for pipe in (seeing, again)
+    ]
+    torch.testing.assert_close(latents[0], latents[1])
