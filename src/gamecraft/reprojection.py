@@ -1,7 +1,7 @@
 """What a picture shows from other cameras: its pixels moved by depth and pose. Pure functions on tensors.
 
-Depth is the z coordinate in the camera (metres), given as its inverse, so that the sky is 0. Cameras are pinholes with the
-lens of ``gamecraft.intrinsics``; poses are OpenCV camera-to-world.
+Depth is the z coordinate in the camera (metres), given as its inverse, so that the sky is 0. Cameras are pinholes with
+the lens of ``gamecraft.intrinsics``; poses are OpenCV camera-to-world.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """What past frames show from the cameras of the next chunk: the memory that reaches further back than the history.
 
-A view is a picture with its depths and its camera. From the views of a play, the frames of the next chunk can be drawn as
-far as they have been seen before; the model gets them, encoded, in the condition channels of the chunk, with the share
-that was seen in the mask channel. Both are zero in the published model, which has no such memory.
+A view is a picture with its depths and its camera. From the views of a play, the frames of the next chunk can be drawn
+as far as they have been seen before; the model gets them, encoded, in the condition channels of the chunk, with the
+share that was seen in the mask channel. Both are zero in the published model, which has no such memory.
 """
 
 from collections.abc import Sequence

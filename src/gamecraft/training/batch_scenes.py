@@ -46,8 +46,8 @@ class BatchScenes:
         """The batch with its scene, on the CPU.
 
         Args:
-            made: latents [B, C, t, h, w] of the chunk before, if the model made them: its last frame then takes the place
-                of the newest image.
+            made: latents [B, C, t, h, w] of the chunk before, if the model made them: its last frame then takes the
+                place of the newest image.
         """
         images = [*batch.images] if made is None else [made, *batch.images[1:]]
         views = tuple(self._view(latents, batch.image_poses[:, i]) for i, latents in enumerate(images))

@@ -114,8 +114,8 @@ def photometric_loss(
 ) -> Tensor:
     """How badly frames [B, K, 3, H, W] around a picture [B, 3, H, W] give it back with depths [B, 1, H, W].
 
-    moves: [B, K, 4, 4] from the picture's camera to the others. At full, half and a quarter of the size: what is far off
-    at the finest is found at the coarsest.
+    moves: [B, K, 4, 4] from the picture's camera to the others. At full, half and a quarter of the size: what is far
+    off at the finest is found at the coarsest.
     """
     places, _ = transfer(inverse_depth, moves, intrinsics)
     inside = (places.abs() <= 1).all(dim=-1).float()
@@ -168,7 +168,7 @@ def measure_depth(model: DepthEstimator, data: PosedFrames, intrinsics: Intrinsi
     """How well a frame moved by its estimated depth foresees the one `ahead` frames later, over the clips of `data`.
 
     Returns:
-        psnr, and psnr_freeze of the frame itself, both where the moved frame shows something, and that share as coverage.
+        psnr, and psnr_freeze of the frame itself, both where the moved frame shows something; that share as coverage.
     """
     sums = {"psnr": 0.0, "psnr_freeze": 0.0, "coverage": 0.0}
     for number in range(len(data)):
@@ -187,8 +187,8 @@ def measure_depth(model: DepthEstimator, data: PosedFrames, intrinsics: Intrinsi
 def train_depth(config: DepthTraining) -> DepthEstimator:
     """Run, or continue, the training of `config`; the model with averaged weights, also kept as `depth/` of the run.
 
-    SIGTERM and Ctrl-C end it early, after a checkpoint; a run that was killed and started again gives the weights of one
-    that was not.
+    SIGTERM and Ctrl-C end it early, after a checkpoint; a run that was killed and started again gives the weights of
+    one that was not.
     """
     run = RunFolder(config.run)
     dataset, held_out_clips = ClipDataset(config.data), ClipDataset(config.held_out)

@@ -112,9 +112,9 @@ def _check_same_code(path: Path, expected: tuple[Tensor, Tensor]) -> None:
 class LatentChunk:
     """One chunk of a clip with what came before it. Latents are float16, frames are numbers within the clip.
 
-    latents: [C, t, h, w]. images: [C, 1, h, w] each, the frames before the chunk and before earlier ones, as many as the
-    clip has, newest first. history: previous chunks [C, t, h, w], oldest first, without gaps between them or before this
-    chunk. start: first frame. frames: length in frames.
+    latents: [C, t, h, w]. images: [C, 1, h, w] each, the frames before the chunk and before earlier ones, as many as
+    the clip has, newest first. history: previous chunks [C, t, h, w], oldest first, without gaps between them or before
+    this chunk. start: first frame. frames: length in frames.
     """
 
     latents: Tensor

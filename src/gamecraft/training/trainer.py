@@ -25,11 +25,11 @@ from gamecraft.history import History
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.rays import pixel_directions
+from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions, initialize
 from gamecraft.training.chunk_batches import ChunkBatch, ChunkSampler
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.objectives import flow_loss, interpolate, sample_sigmas
-from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.optimizers import MuonAdamW, learning_rate_factor, split_parameters
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 from gamecraft.training.text_cache import TextCache
