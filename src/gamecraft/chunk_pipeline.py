@@ -257,9 +257,18 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
     @torch.no_grad()
-    def start_history(self, frames: NDArray[np.uint8], camera: CameraState) -> History:
-        """Start frames uint8 [1 + k * ratio, H, W, 3] as a history, taken as if the camera stood still."""
-        video, poses = to_video(frames).to(self._execution_device), np.tile(camera.pose(), (len(frames), 1, 1))
+    def start_history(
+        self, frames: NDArray[np.uint8], camera: CameraState, poses: NDArray[np.float64] | None = None
+    ) -> History:
+        """Start frames uint8 [1 + k * ratio, H, W, 3] as a history.
+
+        Args:
+            camera: where the play starts.
+            poses: [frames, 4, 4] camera-to-world if they are known; otherwise the camera is taken to have stood still.
+        """
+        video = to_video(frames).to(self._execution_device)
+        if poses is None:
+            poses = np.tile(camera.pose(), (len(frames), 1, 1))
         found = self.vae.encode(video.to(self.vae.dtype)).latent_dist
         latents = found.sample() if self.compatibility.sample_start else found.mode()
         scaled = latents.float() * self.vae.config.scaling_factor
