@@ -13,7 +13,9 @@ from gamecraft.actions import Action, Key, actions_from_json, motion
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.evaluation import cli
 from gamecraft.evaluation.cases import FIRST_SEED, case_name, make_case
-from gamecraft.evaluation.models import Freeze, GroundTruth, Idle, Start, Warp
+from gamecraft.evaluation.measures import metric_named, seen_by
+from gamecraft.evaluation.models import Forgetful, Freeze, GroundTruth, Idle, Start, Warp
+from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import marked_chunks
 from gamecraft.evaluation.pipeline_model import PipelineModel, open_model
 from gamecraft.evaluation.report import write_report
@@ -29,7 +31,8 @@ from gamecraft.worlds.recorder import HELD_OUT_SEED
 from tiny import CHUNK, SIZE
 
 SMALL = {"chunk_frames": 5, "height": 32, "width": 48}
-ROWS = ("model", "idle", "freeze", "warp", "vae", "truth")
+ROWS = ("model", "idle", "freeze", "warp", "vae", "soft", "truth")
+FOLLOWS, ATE = seen_by("follows", METHOD), seen_by("ate", METHOD)
 
 
 @pytest.fixture(autouse=True)
@@ -59,13 +62,13 @@ def test_truth_is_perfect_and_the_baselines_are_not(tmp_path: Path) -> None:
     assert means(report, "model", "psnr") == [MAX_PSNR] * 2
     assert means(report, "model", "ssim") == pytest.approx([1, 1])
     assert means(report, "model", "sharpness") == [1, 1]
-    assert means(report, "model", "follows") == means(report, "truth", "follows") == [1, 1]
-    assert report["overall"]["model"]["ate"] == report["overall"]["truth"]["ate"]
-    assert means(report, "freeze", "follows") == [0, 0]
+    assert means(report, "model", FOLLOWS) == means(report, "truth", FOLLOWS) == [1, 1]
+    assert report["overall"]["model"][ATE] == report["overall"]["truth"][ATE]
+    assert means(report, "freeze", FOLLOWS) == [0, 0]
     assert means(report, "freeze", "dynamic") == [0, 0]
     assert means(report, "freeze", "consistency") == [1, 1]
     # Turning is the only one of the two actions that a turned picture follows.
-    assert means(report, "warp", "follows") == [0.5, 0.5]
+    assert means(report, "warp", FOLLOWS) == [0.5, 0.5]
     first, second = means(report, "freeze", "psnr")
     assert 10 < second < first < 40
     assert means(report, "warp", "psnr")[0] > first
@@ -198,7 +201,7 @@ class Broken(Freeze):
 def test_a_model_that_returns_the_wrong_shape_is_told_so() -> None:
     case = make_case(0, "w", chunks=1, **SMALL)
     with pytest.raises(InputError, match=r"uint8 of shape \[4, 32, 48, 3\]; expected uint8 \[5, 32, 48, 3\]"):
-        make_rows(("model",), Broken(**SMALL))["model"](case)
+        make_rows(("model",), Broken(**SMALL))["model"](case, {})
 
 
 def test_a_class_of_a_module_is_a_model() -> None:
@@ -242,8 +245,11 @@ def test_a_model_folder_is_evaluated_with_its_autoencoder_and_timed(model_folder
 
 
 def result(start: int, action: str, psnr: float, features: list[float] | None = None) -> dict[str, Any]:
-    row = {"metrics": {"psnr": [psnr] * 3, "gain": [psnr, None, None]}, "motion": [[0.5, 0, 0, 0, 0.1]] * 3}
-    truth = {"metrics": row["metrics"], "motion": [[0.05, 0, 0, 0, 0.25]] * 3}
+    errors = {seen_by(name, METHOD): [0.6] * 3 for name in ("rpe_translation", "rpe_rotation")}
+    metrics = {"psnr": [psnr] * 3, "gain": [psnr, None, None]}
+    row = {"metrics": metrics | errors, "motion": [[0.5, 0, 0, 0, 0.1]] * 3}
+    own = {name: [0.05] * 3 for name in errors}
+    truth = {"metrics": metrics | own, "motion": [[0.05, 0, 0, 0, 0.25]] * 3}
     scores = {
         "start": start,
         "action": action,
@@ -271,7 +277,8 @@ def test_summary_averages_actions_within_a_start() -> None:
     }
     assert summary["per_start"]["gain"] == {"rollout": [15, 35], "last chunk": [None, None]}
     # Only pitch was commanded: the model is wrong by 0.2, the estimator itself by 0.05.
-    assert summary["estimator"] == {"pitch": pytest.approx(4), "sufficient": False}
+    relative = {seen_by(name, METHOD): pytest.approx(12) for name in ("rpe_translation", "rpe_rotation")}
+    assert summary["estimator"] == {"truth": {"pitch": pytest.approx(4)} | relative}
 
 
 def test_features_become_a_distance_named_after_their_extractor() -> None:

@@ -15,6 +15,10 @@ _MODELS = (
     "model folder; truth, freeze or warp (baselines); videos:FOLDER (made elsewhere); MODULE:NAME (your own class); "
     "default: the embedded model"
 )
+_POSES = (
+    "further camera paths for RPE and ATE, beside the built-in estimator's: colmap; MODULE:FUNCTION (frames and lens "
+    "to poses and confidence); a folder of files ROW/CASE.tum, .json or .txt, such as model/start000-w.tum"
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps; default: the model's")
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale; default: the model's")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument("--poses", nargs="+", default=[], metavar="SOURCE", help=_POSES)
     parser.add_argument("--videomae", metavar="FOLDER", help="weights of a VideoMAE encoder, for the FVD")
     parser.add_argument("--pyiqa", nargs="+", default=[], metavar="NAME", help="metrics of pyiqa, such as lpips musiq")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="only write the starts, for another system")
@@ -43,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gamecraft.evaluation.report import write_report
     from gamecraft.evaluation.run import EvaluationSettings, evaluate
+    from gamecraft.evaluation.summary import MARGIN
 
     names = (
         "suite",
@@ -57,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         "processes",
         "videomae",
     )
-    settings = EvaluationSettings(**{name: getattr(args, name) for name in names}, pyiqa=tuple(args.pyiqa))
+    settings = EvaluationSettings(
+        **{name: getattr(args, name) for name in names}, poses=tuple(args.poses), pyiqa=tuple(args.pyiqa)
+    )
     if args.export is not None:
         from gamecraft.evaluation.export import export_starts
 
@@ -77,8 +85,11 @@ def run(args: argparse.Namespace) -> int:
         console.print(table)
     for line in report["missing"]:
         print(f"not computed: {line}")
-    if report["estimator"] and not report["estimator"]["sufficient"]:
-        print("the motion estimator's own error is more than a fifth of some motion errors it judges; see the report")
+    for row, ratios in report["estimator"].items():
+        if min(ratios.values()) < MARGIN:
+            print(
+                f"the motion estimator's error on {row} is more than a fifth of some errors it judges; see the report"
+            )
     print(f"{settings.output}/report.html")
     return 0
 

@@ -1,8 +1,8 @@
 """The names of all metrics: what they are called in reports, and which way is better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["GROUPS", "METRICS", "Metric", "metric_named"]
+__all__ = ["GROUPS", "METRICS", "Metric", "metric_named", "seen_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,9 @@ METRICS = {
     "rpe_translation": Metric(label="RPE translation, m per 3 frames", better="lower"),
     "rpe_rotation": Metric(label="RPE rotation, degrees per 3 frames", better="lower", digits=2),
     "ate": Metric(label="ATE, m", better="lower"),
+    "rpe_translation_1": Metric(label="RPE translation, m per frame", better="lower"),
+    "rpe_rotation_1": Metric(label="RPE rotation, degrees per frame", better="lower"),
+    "placed": Metric(label="rollouts with a camera path", better="higher"),
     "dynamic": Metric(label="dynamic average (DIS flow), width/1000", better="truth", digits=1),
     "consistency": Metric(label="temporal consistency (DIS warp)", better="higher", digits=4),
     "revisit": Metric(label="revisit PSNR, dB", better="higher", digits=2),
@@ -34,6 +37,7 @@ METRICS = {
 
 GROUPS = {
     "motion": ("follows", "rpe_translation", "rpe_rotation", "ate"),
+    "frames": ("rpe_translation_1", "rpe_rotation_1"),
     "pictures": ("psnr", "ssim", "sharpness"),
     "dynamics": ("dynamic", "consistency"),
     "revisit": ("revisit",),
@@ -42,6 +46,16 @@ GROUPS = {
 }
 
 
+def seen_by(metric: str, estimator: str) -> str:
+    """The name of a metric that is computed from what an estimator saw: numbers of two estimators never mix."""
+    return f"{metric} [{estimator}]"
+
+
 def metric_named(name: str) -> Metric:
-    """A metric, also one of pyiqa's, whose names are not known here."""
-    return METRICS.get(name) or Metric(label=name, better="unknown", digits=4)
+    """A metric by its name, with its estimator if it has one; also those of learned metrics, not listed here."""
+    base, bracket, estimator = name.partition(" [")
+    known = METRICS.get(base)
+    if known is None:
+        return Metric(label=name, better="unknown", digits=4)
+    label, comma, unit = known.label.partition(",")
+    return replace(known, label=f"{label}{bracket}{estimator}{comma}{unit}")

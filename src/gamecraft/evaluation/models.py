@@ -2,11 +2,12 @@
 
 A model of another project needs `chunk_frames`, `height`, `width`, `start` and `step`; `Freeze` shows how little that
 is. If it has an autoencoder, a method `reconstruct(frames) -> frames` adds the ceiling to its report; a
-property `identity` (a string) keeps the results of different versions apart.
+property `identity` (a string) keeps the results of different versions apart. A model that answers with what was made
+before, whatever it is asked (a folder of videos), has `fixed = True`: rows that ask it something else are left out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from gamecraft.trajectory import CameraState, integrate
 from gamecraft.worlds.environment import LowPolyWorld
 from gamecraft.worlds.renderer import Renderer
 
-__all__ = ["Freeze", "GroundTruth", "Idle", "Start", "Warp", "WorldModel", "world_of"]
+__all__ = ["Forgetful", "Freeze", "GroundTruth", "Idle", "Start", "Warp", "WorldModel", "world_of"]
 
 Frames = npt.NDArray[np.uint8]
 
@@ -31,7 +32,8 @@ class Start:
 
     Attributes:
         name: of the case, as in file names.
-        frames: uint8 [F, H, W, 3], one chunk of history. poses: [F, 4, 4] camera-to-world of these frames.
+        frames: uint8 [F, H, W, 3], one chunk of history (or one picture, see ``Forgetful``). poses: [F, 4, 4]
+            camera-to-world of these frames.
         prompt: the world's caption. seed: for the model's noise. state: the camera at the last frame.
         theme: of the world, or another word for it. world_seed: of a rendered world, None if it is none.
         frame: the rendered world's clock at the last frame.
@@ -170,3 +172,30 @@ class Idle:
     def step(self, actions: Sequence[Action]) -> Frames:
         """The wrapped model's frames for no key held."""
         return self._model.step([Action()] * len(actions))
+
+
+class Forgetful:
+    """A model without history: before every chunk it starts anew from the last picture it made, and nothing else."""
+
+    def __init__(self, model: WorldModel) -> None:
+        self._model = model
+        self.chunk_frames, self.height, self.width = model.chunk_frames, model.height, model.width
+
+    def start(self, start: Start) -> None:
+        """Remember where `start` ends."""
+        self._at = replace(start, frames=start.frames[-1:], poses=start.poses[-1:])
+
+    def step(self, actions: Sequence[Action]) -> Frames:
+        """The wrapped model's first chunk after the last picture; every chunk has noise of its own."""
+        self._model.start(self._at)
+        frames = self._model.step(actions)
+        poses, state = integrate(motion(actions), self._at.state)
+        self._at = replace(
+            self._at,
+            frames=frames[-1:],
+            poses=poses[-1:],
+            state=state,
+            seed=self._at.seed + 1,
+            frame=self._at.frame + len(actions),
+        )
+        return frames

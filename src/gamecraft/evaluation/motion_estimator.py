@@ -16,9 +16,9 @@ from gamecraft.evaluation.motion_fit import View, fit_motion
 from gamecraft.evaluation.tracking import follow_points
 from gamecraft.intrinsics import Intrinsics
 
-__all__ = ["METHOD", "estimate_motion", "estimate_steps"]
+__all__ = ["METHOD", "chosen_frames", "estimate_motion", "estimate_steps"]
 
-METHOD = "plane-and-parallax 1"
+METHOD = "plane-and-parallax 2"
 """Name of the method in reports; its number changes when its numbers do."""
 
 Frames = npt.NDArray[np.uint8]
@@ -67,16 +67,24 @@ def estimate_steps(
         raise InputError(
             f"the camera's height is {eyes:g} m and its pitch {pitch:g}; expected numbers, above the ground"
         )
-    steps = max(1, round((len(frames) - 1) / step_frames))
-    chosen = np.linspace(0, len(frames) - 1, steps + 1).round().astype(int)
+    chosen = chosen_frames(len(frames), step_frames)
     grey = [_grey(frames[number]) for number in chosen]
     motions: list[Array] = []
     for first, second in itertools.pairwise(grey):
+        if np.array_equal(first, second):  # a frozen picture is no motion, not noise that an alignment could enlarge
+            motions.append(np.zeros(5))
+            continue
         view = View(height=_HEIGHT, width=_WIDTH, lens=intrinsics or Intrinsics(), pitch=pitch, eyes=eyes)
         motions.append(fit_motion(follow_points(first, second), view))
         pitch += float(motions[-1][4])
         eyes = max(_LOWEST_EYES, eyes - float(motions[-1][1]))
     return np.stack(motions), chosen
+
+
+def chosen_frames(frames: int, step_frames: int = _STEP) -> npt.NDArray[np.intp]:
+    """The numbers [S + 1] of the frames that are compared: as evenly as whole frames allow, first and last included."""
+    steps = max(1, round((frames - 1) / step_frames))
+    return np.linspace(0, frames - 1, steps + 1).round().astype(np.intp)
 
 
 def _grey(frame: Frames) -> Frames:

@@ -46,17 +46,17 @@ class PipelineModel:
 
     def start(self, start: Start) -> None:
         """Encode history and prompt of `start`."""
-        from gamecraft.history import History
         from gamecraft.rollout import PlayState
 
         self.settings = self.pipe.play_settings(
             seed=start.seed, num_inference_steps=self._steps, guidance_scale=self._guidance
         )
         self.prompts = self.pipe.encode_prompts(start.prompt, "", guided=self.settings.guided)
-        frames = self.pipe.start_frames(video=start.frames, height=self.height, width=self.width)
+        shown = {"image": start.frames[0]} if len(start.frames) == 1 else {"video": start.frames}
+        frames = self.pipe.start_frames(**shown, height=self.height, width=self.width)
         # A start from a file has no known camera track and is taken as standing still; here the track is known.
-        clips = self.pipe.start_history(frames, start.state).clips
-        self.state = PlayState(history=History(clips=clips, poses=(start.poses,)), camera=start.state)
+        history = self.pipe.start_history(frames, start.state, start.poses)
+        self.state = PlayState(history=history, camera=start.state)
 
     def step(self, actions: Sequence[Action]) -> npt.NDArray[np.uint8]:
         """Generate the next chunk."""

@@ -43,7 +43,7 @@ def plot_actions(file: Path, summary: dict[str, Any]) -> None:
     metrics = list(next(iter(summary["curves"].values())))[:2]
     figure = Figure(figsize=(11, 3.4 * len(metrics)), layout="constrained")
     names = list(summary["actions"])
-    rows = [row for row in summary["overall"] if row not in ("idle", "warp")]
+    rows = [row for row in summary["overall"] if row not in ("idle", "warp", "soft")]
     for axes, metric in zip(figure.subplots(len(metrics), 1, squeeze=False).flat, metrics, strict=True):
         shown = [row for row in rows if row != "truth" or metric not in _PERFECT]
         for index, row in enumerate(shown):

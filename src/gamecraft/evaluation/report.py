@@ -17,12 +17,12 @@ from gamecraft.evaluation.plots import plot_actions, plot_curves
 from gamecraft.evaluation.rows import ROWS
 from gamecraft.evaluation.run import EvaluationSettings, Job, pictured, video_of
 from gamecraft.evaluation.suites import suite_named
-from gamecraft.evaluation.summary import summarise
+from gamecraft.evaluation.summary import MARGIN, summarise
 from gamecraft.files import write_atomically
 
 __all__ = ["FORMAT", "write_report"]
 
-FORMAT = 2
+FORMAT = 3
 """Of ``report.json``."""
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}
@@ -180,20 +180,22 @@ def _motion_section(report: dict[str, Any]) -> list[str]:
         "<h2>Motion seen in the frames, against the true one</h2><p>Median absolute difference over a chunk. In the "
         f"row <b>truth</b> it is the error of the estimator itself ({METHOD}).</p>",
         f"<table><tr><th><th>right<th>down<th>forward<th>yaw<th>pitch{''.join(rows)}</table>",
-        _verdict(report["estimator"]),
+        *(_verdict(row, ratios) for row, ratios in report["estimator"].items()),
     ]
 
 
-def _verdict(estimator: dict[str, Any]) -> str:
-    if not estimator:
-        return ""
-    ratios = ", ".join(f"{key} {value:.1f}" for key, value in estimator.items() if key != "sufficient")
-    judged = "at least" if estimator["sufficient"] else "<b>not everywhere</b>"
+def _verdict(row: str, ratios: dict[str, float]) -> str:
+    listed = ", ".join(f"{_ratio_name(key)} {value:.1f}" for key, value in ratios.items())
+    judged = "at least" if min(ratios.values()) >= MARGIN else "<b>not everywhere</b>"
     return (
-        f"<p>The errors judged are {judged} five times as large as the estimator's own, on the "
-        f"average of the chunks in which the camera moves that way ({ratios}). "
+        f"<p>The errors judged are {judged} five times as large as the estimator's own on <b>{row}</b>, on the "
+        f"average of the chunks in which the camera moves that way ({listed}). "
         "Below that, a model's motion error is partly the estimator's.</p>"
     )
+
+
+def _ratio_name(key: str) -> str:
+    return escape(metric_named(key).label.partition(" [")[0])
 
 
 def _image(path: Path) -> str:

@@ -9,16 +9,20 @@ import numpy.typing as npt
 
 from gamecraft.errors import InputError
 from gamecraft.evaluation.cases import Case
-from gamecraft.evaluation.models import Freeze, Idle, Warp, WorldModel
+from gamecraft.evaluation.metrics import sharpness
+from gamecraft.evaluation.models import Forgetful, Freeze, Idle, Warp, WorldModel
+from gamecraft.evaluation.softening import soften
 
-__all__ = ["ROWS", "Play", "make_rows"]
+__all__ = ["ROWS", "Play", "Rows", "make_rows"]
 
 ROWS = {
     "model": "the model",
     "idle": "the same model, told to stand still",
+    "memoryless": "the same model without history: every chunk follows the last picture alone",
     "freeze": "the last true frame, repeated",
     "warp": "the last true frame, turned with the camera",
     "vae": "the truth through the model's autoencoder (ceiling)",
+    "soft": "the truth, blurred until it is as soft as the model (what the motion estimator can see at best)",
     "truth": "the truth itself (the motion estimator's own error)",
 }
 
@@ -32,22 +36,30 @@ class Play:
     latency: float
 
 
-def make_rows(names: tuple[str, ...], model: WorldModel) -> Mapping[str, Callable[[Case], Play | None]]:
+Rows = Mapping[str, Callable[[Case, Mapping[str, Play]], Play | None]]
+"""Name -> what plays a case, given the rows before it."""
+
+
+def make_rows(names: tuple[str, ...], model: WorldModel) -> Rows:
     """Functions that play a case, by name (see ``ROWS``).
 
-    ``vae`` is left out for a model that has no ``reconstruct``. A row that needs true frames gives None without them.
+    ``vae`` is left out for a model that has no ``reconstruct``, ``idle`` and ``memoryless`` for one whose frames are
+    ``fixed``. A row that needs true frames gives None without them.
     """
     sizes = {"chunk_frames": model.chunk_frames, "height": model.height, "width": model.width}
-    rows: dict[str, Callable[[Case], Play | None]] = {
-        "model": lambda case: _play(case, model),
-        "idle": lambda case: _play(case, Idle(model)),
-        "freeze": lambda case: _play(case, Freeze(**sizes)),
-        "warp": lambda case: _play(case, Warp(**sizes)),
-        "truth": lambda case: _shown(case, lambda frames: frames),
+    rows: dict[str, Callable[[Case, Mapping[str, Play]], Play | None]] = {
+        "model": lambda case, _: _play(case, model),
+        "freeze": lambda case, _: _play(case, Freeze(**sizes)),
+        "warp": lambda case, _: _play(case, Warp(**sizes)),
+        "soft": lambda case, plays: _softened(case, plays["model"]),
+        "truth": lambda case, _: _shown(case, lambda frames: frames),
     }
+    if not getattr(model, "fixed", False):
+        rows["idle"] = lambda case, _: _play(case, Idle(model))
+        rows["memoryless"] = lambda case, _: _play(case, Forgetful(model))
     reconstruct = getattr(model, "reconstruct", None)
     if reconstruct is not None:
-        rows["vae"] = lambda case: _shown(case, reconstruct)
+        rows["vae"] = lambda case, _: _shown(case, reconstruct)
     if "model" not in names and not set(names) & set(rows):
         raise InputError(f"this suite measures {', '.join(names)}, which the model does not have")
     return {name: rows[name] for name in names if name in rows}
@@ -78,4 +90,12 @@ def _shown(case: Case, show: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.ui
     if case.frames is None:
         return None
     frames = np.stack([show(chunk) for chunk in case.frames])
+    return Play(frames=frames, seconds=[0.0] * len(frames), latency=0.0)
+
+
+def _softened(case: Case, model: Play) -> Play | None:
+    if case.frames is None:
+        return None
+    pairs = zip(case.frames, model.frames, strict=True)
+    frames = np.stack([soften(true, sharpness(true, shown)) for true, shown in pairs])
     return Play(frames=frames, seconds=[0.0] * len(frames), latency=0.0)

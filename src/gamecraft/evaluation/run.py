@@ -24,13 +24,14 @@ from gamecraft.evaluation.pipeline_model import model_identity, open_model
 from gamecraft.evaluation.rows import make_rows
 from gamecraft.evaluation.scoring import play_case
 from gamecraft.evaluation.suites import suite_named
+from gamecraft.evaluation.trajectories import Tracker, open_tracker
 from gamecraft.files import write_atomically
 
 __all__ = ["EvaluationSettings", "Job", "case_of", "evaluate", "jobs_of", "pictured", "video_of"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 """Part of the key of kept results: changes when the scores change their meaning."""
 
 Job = tuple[int, str]
@@ -47,6 +48,7 @@ class EvaluationSettings:
         starts, chunks: how many starts, and chunks per rollout; the suite's numbers if None.
         seed: of the worlds. data: a clip dataset (suite ``play``) or a folder of pictures instead of rendered worlds.
         steps, guidance: of the sampler; the model's own if None. processes: each loads the model.
+        poses: further sources of camera paths for RPE and ATE, see ``gamecraft.evaluation.trajectories``.
         videomae: folder of a feature extractor for the FVD. pyiqa: names of further picture metrics.
 
     Raises:
@@ -63,11 +65,14 @@ class EvaluationSettings:
     steps: int | None = None
     guidance: float | None = None
     processes: int = 1
+    poses: tuple[str, ...] = ()
     videomae: str | None = None
     pyiqa: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         suite = suite_named(self.suite)
+        if self.poses and "motion" not in suite.groups:
+            raise InputError(f"suite {self.suite} looks at no camera path (--poses)")
         for name in ("starts", "chunks", "steps", "processes"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -86,6 +91,11 @@ class EvaluationSettings:
             raise InputError(f"{self.data} has {available} starts, {self.starts} were asked for")
         object.__setattr__(self, "starts", self.starts or min(suite.starts, available or suite.starts))
         object.__setattr__(self, "chunks", self.chunks or suite.chunks)
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the model's files when they were first asked for: results are kept under it, whatever happens to them."""
+        return model_identity(self.model)
 
 
 def evaluate(
@@ -112,6 +122,8 @@ def evaluate(
     for count, _ in enumerate(_play_all(player, missing), start=done + 1):
         if on_progress is not None:
             on_progress(count, len(jobs))
+    if missing and model_identity(settings.model) != settings.identity:
+        logger.warning("the model's files changed while it was measured: the results are those of the files before")
     return [json.loads(player.path(job).read_text(encoding="utf-8")) for job in jobs]
 
 
@@ -141,8 +153,9 @@ class _Player:
             "learned": (settings.videomae, settings.pyiqa),
             "steps": settings.steps,
             "guidance": settings.guidance,
-            "model": model_identity(settings.model),
+            "model": settings.identity,
             "estimator": METHOD,
+            "poses": [(name, _version(name)) for name in settings.poses],
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(settings.output) / "cases" / name
@@ -158,8 +171,8 @@ class _Player:
         case = case_of(self.settings, job, model.chunk_frames, model.height, model.width)
         rows = make_rows(self.suite.rows, model)
         if "speed" in self.suite.groups:
-            rows["model"](dataclasses.replace(case, actions=case.actions[:1]))  # what is only slow the first time
-        played = play_case(case, rows, self.suite.groups)
+            rows["model"](dataclasses.replace(case, actions=case.actions[:1]), {})  # what is only slow the first time
+        played = play_case(case, rows, self.suite.groups, self._trackers)
         for name, frames in played.frames.items():
             for quality in self._qualities:
                 if not quality.needs_truth or case.frames is not None:
@@ -181,7 +194,16 @@ class _Player:
 
     @cached_property
     def _model(self) -> Any:
-        return open_model(self.settings.model, steps=self.settings.steps, guidance=self.settings.guidance)
+        model = open_model(self.settings.model, steps=self.settings.steps, guidance=self.settings.guidance)
+        if model_identity(self.settings.model) != self.settings.identity:
+            raise GameCraftError(
+                f"the files of {self.settings.model or 'the embedded model'} changed meanwhile; start again"
+            )
+        return model
+
+    @cached_property
+    def _trackers(self) -> dict[str, Tracker]:
+        return dict(open_tracker(name) for name in self.settings.poses)
 
     @cached_property
     def _qualities(self) -> list[PictureQuality]:
@@ -207,6 +229,12 @@ def case_of(settings: EvaluationSettings, job: Job, chunk_frames: int, height: i
     if is_dataset(settings.data):
         return clip_case(settings.data, start, **sizes)
     return picture_case(settings.data, start, name, signal, **sizes)
+
+
+def _version(poses: str) -> str:
+    """What changes when the files of a folder of trajectories do."""
+    files = sorted(Path(poses).glob("*/*"))
+    return hashlib.sha256(repr([(str(file), file.stat().st_mtime_ns) for file in files]).encode()).hexdigest()[:16]
 
 
 def _shown_jobs(settings: EvaluationSettings) -> list[Job]:

@@ -9,8 +9,8 @@ from gamecraft.evaluation.signals import Signal
 
 __all__ = ["SUITES", "Suite", "suite_named"]
 
-_PLAYED = ("model", "idle", "freeze", "warp", "vae", "truth")
-_COMPARED = ("model", "freeze", "truth")
+_PLAYED = ("model", "idle", "freeze", "warp", "vae", "soft", "truth")
+_COMPARED = ("model", "freeze", "soft", "truth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,7 @@ SUITES = {
             name="paper",
             about="150 start images x 12 action signals, as in the paper's evaluation: 8 single, 4 combined",
             signals=_holding(*_SINGLE, "w+left", "w+right", "w+d", "s+a"),
+            groups=("motion", "frames", "pictures", "dynamics"),
             starts=150,
         ),
         Suite(
@@ -90,7 +91,7 @@ SUITES = {
                     "side": Signal(keys="d", then="a"),
                 }
             ),
-            rows=("model", "freeze", "warp", "truth"),
+            rows=("model", "memoryless", "freeze", "warp", "soft", "truth"),
             groups=("revisit", "pictures", "motion"),
             chunks=10,
         ),
@@ -126,7 +127,7 @@ SUITES = {
             name="play",
             about="the recorded actions of your own clips (--data), against their frames",
             signals=MappingProxyType({"play": Signal(keys="")}),
-            rows=("model", "idle", "freeze", "warp", "vae", "truth"),
+            rows=_PLAYED,
         ),
     )
 }

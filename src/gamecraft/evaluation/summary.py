@@ -8,15 +8,18 @@ import numpy.typing as npt
 
 from gamecraft.evaluation.camera_motion import COMPONENTS
 from gamecraft.evaluation.frechet import frechet_distance
+from gamecraft.evaluation.measures import seen_by
 from gamecraft.evaluation.metrics import bootstrap_interval
+from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import marked_chunks
 
-__all__ = ["summarise"]
+__all__ = ["MARGIN", "summarise"]
 
 Array = npt.NDArray[np.float64]
 Point = dict[str, float] | None
 
-_MARGIN = 5.0  # an estimator judges errors that are at least so many times its own
+MARGIN = 5.0
+"""An estimator judges errors that are at least so many times its own."""
 _MOVING = 0.02  # metres or radians per chunk
 
 
@@ -35,8 +38,8 @@ def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         per_start: metric -> mean over actions and chunks, and of the last chunk, for each start; of the first row.
         motion_error: row -> component -> median absolute difference between the motion seen in the frames and the
             true one over a chunk, metres or radians. In the row ``truth`` it is the estimator's own error.
-        estimator: component -> how many times larger the first row's mean error is than the truth's, in the chunks
-            in which the camera truly moves that way; ``sufficient`` says whether all of these are at least 5.
+        estimator: row -> component -> how many times larger the first row's mean error is than that of this row, in
+            the chunks in which the camera truly moves that way, and RPE -> the same; rows ``truth`` and ``soft``.
         distances: name -> row -> Fréchet distance of the rollouts' features from the truth's.
     """
     starts = sorted({result["start"] for result in results})
@@ -116,19 +119,34 @@ def _motion_error(results: Sequence[dict[str, Any]], row: str) -> dict[str, floa
     return dict(zip(COMPONENTS, np.median(np.abs(seen - asked), axis=(0, 1)).tolist(), strict=True))
 
 
-def _sufficiency(results: Sequence[dict[str, Any]], row: str) -> dict[str, Any]:
-    if row == "truth" or "truth" not in results[0]["rows"] or "motion" not in results[0]["rows"][row]:
+def _sufficiency(results: Sequence[dict[str, Any]], row: str) -> dict[str, dict[str, float]]:
+    rows = results[0]["rows"]
+    if "motion" not in rows[row]:
         return {}
     asked = np.array([result["commanded"] for result in results])
-    judged, own = (
-        np.abs(np.array([result["rows"][name]["motion"] for result in results]) - asked) for name in (row, "truth")
-    )
-    ratios = {}
-    for index, component in enumerate(COMPONENTS):
-        moving = np.abs(asked[..., index]) > _MOVING
-        if moving.any():
-            ratios[component] = float(judged[moving, index].mean() / max(own[moving, index].mean(), 1e-9))
-    return {**ratios, "sufficient": min(ratios.values()) >= _MARGIN} if ratios else {}
+
+    def errors(name: str) -> Array:
+        return np.abs(np.array([result["rows"][name]["motion"] for result in results]) - asked)
+
+    def mean(name: str, metric: str) -> float:
+        return float(np.mean([result["rows"][name]["metrics"][metric] for result in results]))
+
+    judged = errors(row)
+    moving = {key: mask for i, key in enumerate(COMPONENTS) if (mask := np.abs(asked[..., i]) > _MOVING).any()}
+    relative = [seen_by(metric, METHOD) for metric in ("rpe_translation", "rpe_rotation")]
+    found = {}
+    for name in (name for name in ("truth", "soft") if name in rows and name != row and moving):
+        own = errors(name)
+        pairs = {key: (judged[mask], own[mask]) for key, mask in moving.items()}
+        found[name] = {
+            key: _ratio(*(side[:, COMPONENTS.index(key)].mean() for side in pair)) for key, pair in pairs.items()
+        }
+        found[name] |= {metric: _ratio(mean(row, metric), mean(name, metric)) for metric in relative}
+    return found
+
+
+def _ratio(judged: float, own: float) -> float:
+    return float(judged / max(own, 1e-9))
 
 
 def _distances(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

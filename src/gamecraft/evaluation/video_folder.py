@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ class VideoFolder:
     chunk_frames: int = 9
     height: int = 96
     width: int = 160
+    fixed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
