@@ -1,10 +1,11 @@
 """Does curation find what is wrong? Doom recordings with cuts and planted defects, their truth, and the score.
 
-    python benchmarks/curation_defects.py record --folder /tmp/defects --recordings 2 --seconds 120
+    python benchmarks/curation_defects.py record --folder /tmp/defects --recordings 12 --seconds 180 --held-out
     python benchmarks/curation_defects.py score --folder /tmp/defects --curation /tmp/dataset/curation
 
 Between the two, `gamecraft curate /tmp/defects --output /tmp/dataset --set split.frames=48`. Each recording is a row of
-pieces of play in several maps; half of them are spoilt. The truth says what every piece is and where the cuts are.
+pieces of play in several maps; half of them are spoilt, each in its own degree. The truth says what every piece is and
+where the cuts are. Without `--held-out` the maps are those that thresholds may be chosen on.
 """
 
 import argparse
@@ -28,44 +29,71 @@ from gamecraft.worlds.wanderer import Wanderer
 
 FPS, WIDTH, HEIGHT = 24, 512, 288
 MAPS = ("freedoom1/e1m1", "freedoom2/map01", "freedoom1/e2m2", "freedoom2/map07", "freedoom1/e3m3", "freedoom2/map11")
-MENU = ("NEW GAME", "LOAD GAME", "OPTIONS", "GRAPHICS AND SOUND", "CONTROLS", "QUIT TO DESKTOP")
+HELD_OUT_MAPS = (
+    "freedoom1/e1m3", "freedoom1/e1m5", "freedoom1/e2m4", "freedoom1/e2m6", "freedoom1/e3m1", "freedoom1/e4m2",
+    "freedoom2/map03", "freedoom2/map05", "freedoom2/map09", "freedoom2/map14", "freedoom2/map18", "freedoom2/map22",
+)  # fmt: skip
+"""Maps in which no threshold was chosen."""
+HELD_OUT_FIRST = 1000  # number of the first recording in them: other seeds, too
+MENUS = (
+    ("NEW GAME", "LOAD GAME", "OPTIONS", "GRAPHICS AND SOUND", "CONTROLS", "QUIT TO DESKTOP"),
+    ("Continue", "Inventory", "Save and exit", "Return to main menu"),
+    ("PAUSED", "Resume", "Restart level", "Audio settings", "Leave the game"),
+    ("Loading the next level", "Tip: look for hidden doors", "Please wait"),
+)
 
 Frame = NDArray[np.uint8]
+Spoiler = Callable[[Frame, int], Frame]
+"""Spoils a frame; the number is its place within the piece."""
 
 
-def dark(frame: Frame, number: int) -> Frame:
+def dark(rng: np.random.Generator) -> Spoiler:
     """A room without light."""
-    return (frame * 0.15).astype(np.uint8)
+    light = rng.uniform(0.03, 0.15)
+    return lambda frame, number: (frame * light).astype(np.uint8)
 
 
-def overexposed(frame: Frame, number: int) -> Frame:
+def overexposed(rng: np.random.Generator) -> Spoiler:
     """A flash that does not end."""
-    return np.clip(frame.astype(np.int16) * 4 + 170, 0, 255).astype(np.uint8)
+    gain, offset = rng.uniform(3, 5), rng.uniform(150, 200)
+    return lambda frame, number: np.clip(frame.astype(np.float32) * gain + offset, 0, 255).astype(np.uint8)
 
 
-def blurred(frame: Frame, number: int) -> Frame:
+def blurred(rng: np.random.Generator) -> Spoiler:
     """Out of focus."""
-    return np.asarray(cv2.GaussianBlur(frame, (0, 0), 6), dtype=np.uint8)
+    sigma = rng.uniform(4, 8)
+    return lambda frame, number: np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), dtype=np.uint8)
 
 
-def letterboxed(frame: Frame, number: int) -> Frame:
-    """Bars of a cut scene, wide enough to reach into the window."""
-    out, bar = frame.copy(), round(0.18 * len(frame))
-    out[:bar] = out[-bar:] = 0
-    return out
+def letterboxed(rng: np.random.Generator) -> Spoiler:
+    """Bars of a cut scene, wide enough to reach into the window of the dataset's lens."""
+    bar = round(rng.uniform(0.15, 0.25) * HEIGHT)
+
+    def spoil(frame: Frame, number: int) -> Frame:
+        out = frame.copy()
+        out[:bar] = out[-bar:] = 0
+        return out
+
+    return spoil
 
 
-def menu(frame: Frame, number: int) -> Frame:
+def menu(rng: np.random.Generator) -> Spoiler:
     """A pause menu over the running game, with a cursor that moves."""
-    out = (frame * 0.3).astype(np.uint8)
-    for row, text in enumerate(MENU):
-        lit = (number // 12) % len(MENU) == row
-        place, colour = (150, 80 + 28 * row), (255, 220, 90) if lit else (210, 210, 210)
-        cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
-    return out
+    lines = MENUS[rng.integers(len(MENUS))]
+    light, left, size = rng.uniform(0.15, 0.6), int(rng.integers(100, 200)), rng.uniform(0.5, 0.8)
+
+    def spoil(frame: Frame, number: int) -> Frame:
+        out = (frame * light).astype(np.uint8)
+        for row, text in enumerate(lines):
+            lit = (number // 12) % len(lines) == row
+            place, colour = (left, 80 + 28 * row), (255, 220, 90) if lit else (210, 210, 210)
+            cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+        return out
+
+    return spoil
 
 
-SPOIL: dict[str, Callable[[Frame, int], Frame]] = {
+SPOIL: dict[str, Callable[[np.random.Generator], Spoiler]] = {
     "dark": dark, "overexposed": overexposed, "blurred": blurred, "letterbox": letterboxed, "text": menu,
 }  # fmt: skip
 LATER = ("poses", "captions", "balance", "write")
@@ -90,14 +118,15 @@ class Play:
         return picture, self.world.state.pose(), action
 
 
-def record(folder: Path, recordings: int, seconds: float, first: int = 0) -> None:
+def record(folder: Path, recordings: int, seconds: float, *, held_out: bool) -> None:
     """Record, with the truth beside; recordings that are there are kept."""
+    known, first = (HELD_OUT_MAPS, HELD_OUT_FIRST) if held_out else (MAPS, 0)
     for number in range(first, first + recordings):
         name = f"defects{number:02d}"
         if (folder / f"{name}.mp4").exists():
             continue
         rng = np.random.default_rng([number, 7])
-        maps = [MAPS[i] for i in rng.choice(len(MAPS), 3, replace=False)]
+        maps = [known[i] for i in rng.choice(len(known), 3, replace=False)]
         plays = [Play(place, 100 * number + i) for i, place in enumerate(maps)]
         hud = Play(maps[0], 100 * number + 50, hud=True)
         about = About(game="Freedoom", place=", ".join(maps), intrinsics=doom_intrinsics(WIDTH, HEIGHT))
@@ -133,8 +162,9 @@ def record_pieces(writer: RawWriter, plays: list[Play], hud: Play, frames: int, 
         if kind == "good":
             good.append(shots)
         writer.event(kind, frames=len(shots), place=play.place)
+        spoil = SPOIL[kind](rng) if kind in SPOIL else None
         for number, (frame, pose, action) in enumerate(shots):
-            writer.add(SPOIL[kind](frame, number) if kind in SPOIL else frame, pose, action)
+            writer.add(spoil(frame, number) if spoil else frame, pose, action)
         recorded += len(shots)
 
 
@@ -190,11 +220,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the recordings")
     parser.add_argument("--curation", type=Path, help="the folder `curation` of the finished dataset")
     parser.add_argument("--recordings", type=int, default=2)
-    parser.add_argument("--first", type=int, default=0, help="number of the first recording")
+    parser.add_argument("--held-out", action="store_true", help="in maps and from seeds in which nothing was tuned")
     parser.add_argument("--seconds", type=float, default=120, help="of each recording")
     args = parser.parse_args()
     if args.task == "record":
-        record(args.folder, args.recordings, args.seconds, args.first)
+        record(args.folder, args.recordings, args.seconds, held_out=args.held_out)
     else:
         print_score(score(args.folder, args.curation))
 

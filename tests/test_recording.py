@@ -51,6 +51,10 @@ def test_any_piece_is_what_the_whole_has_there(video: Path) -> None:
     assert numbers(read_grid(video, 24, first=400)) == []
 
 
+def test_single_frames_are_those_of_the_whole(video: Path) -> None:
+    assert numbers(read_grid(video, 24, first=4, count=20, wanted={3, 5, 17, 23, 24})) == [5, 17, 23]
+
+
 def test_other_rates_drop_and_repeat_frames(video: Path) -> None:
     assert numbers(read_grid(video, 12)) == list(range(0, 40, 2))
     assert numbers(read_grid(video, 48, first=10, count=6)) == [5, 5, 6, 6, 7, 7]

@@ -30,6 +30,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--redo", nargs="+", default=[], metavar="STAGE", help="do these stages again in any case")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--ray", nargs="?", const="auto", metavar="ADDRESS",
+        help="on a Ray cluster instead: its address, or `local`; without one, the cluster of this machine",
+    )  # fmt: skip
     for name, (key, kind, text) in _SHORTCUTS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=f"{text} (--set {key}=...)")
     parser.set_defaults(handler=run)
@@ -52,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"no stage {stage!r} to redo; the stages are {', '.join(known)}")
         shutil.rmtree(output / "curation" / stage, ignore_errors=True)
     with stage_progress() as on_progress:
-        count = curate(args.inputs, output, settings, processes=args.processes, on_progress=on_progress)
+        count = curate(
+            args.inputs, output, settings, processes=args.processes, ray=args.ray, on_progress=on_progress
+        )
     print(f"{output}: {count} clips of {settings.split.frames} frames; see {output / 'curation' / 'report.html'}")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gamecraft.curation.duplicates import clip_hashes
-from gamecraft.curation.lens import assumed_lens
+from gamecraft.curation.lens import square_lens
 from gamecraft.curation.measure import read_measures
 from gamecraft.curation.runner import Runner
 from gamecraft.curation.settings import CurationSettings
@@ -28,7 +28,7 @@ class ClipRef:
     """A clip: frames ``first`` to ``first + frames - 1`` on the grid of its recording.
 
     Attributes:
-        lens: of the recording; ``lens_assumed`` if nobody said so.
+        lens: of the recording; ``lens_assumed`` if nobody said so and it could not be estimated either.
     """
 
     recording: Recording
@@ -65,7 +65,7 @@ def find_recordings(runner: Runner, settings: CurationSettings, inputs: Sequence
     for unit in units:
         result = read(runner, settings.sources.name, unit.name)
         if result.get("rejected"):
-            reasons.append(f"{unit.place}: {result['rejected'][1]}")
+            reasons.append(result["rejected"][1])
         elif result["sha256"] not in recordings:
             path = Path(unit.place)
             recordings[result["sha256"]] = Recording(
@@ -121,13 +121,32 @@ def _split(
     runner.run(settings.split, units(lambda name: {"scenes": read(runner, "scenes", name)["scenes"]}))
     frames = settings.split.frames
     runner.run(settings.picture, units(lambda name: {"clips": read(runner, "split", name)["clips"], "frames": frames}))
-    clips = []
+    good: dict[str, list[int]] = {}
     for recording in recordings:
         firsts, verdicts = read(runner, "split", recording.name), read(runner, "picture", recording.name)
-        for first, verdict in zip(firsts["clips"], verdicts["clips"], strict=True):
-            if verdict["rejected"] is None:
-                clips.append(_clip(recording, first, settings))
-    return clips
+        pairs = zip(firsts["clips"], verdicts["clips"], strict=True)
+        good[recording.name] = [first for first, verdict in pairs if verdict["rejected"] is None]
+    lenses = _estimated_lenses(runner, settings, recordings, good)
+    return [
+        _clip(recording, first, settings, lenses.get(recording.name))
+        for recording in recordings
+        for first in good[recording.name]
+    ]
+
+
+def _estimated_lenses(
+    runner: Runner, settings: CurationSettings, recordings: Sequence[Recording], clips: Mapping[str, list[int]]
+) -> dict[str, Intrinsics]:
+    """The lenses of recordings that bring none, as far as their clips tell."""
+    unknown = [recording for recording in recordings if not recording.about["intrinsics"] and clips[recording.name]]
+    clip = {"fps": settings.measure.fps, "frames": settings.split.frames}
+    units = [
+        Unit(name=r.name, inputs={"sha256": r.sha256, "clips": clips[r.name], **clip}, place=str(r.path))
+        for r in unknown
+    ]
+    runner.run(settings.focal, units)
+    found = {r.name: (read(runner, "focal", r.name).get("fx"), r.probe) for r in unknown}
+    return {name: square_lens(fx, probe["width"], probe["height"]) for name, (fx, probe) in found.items() if fx}
 
 
 def passing(runner: Runner, stage: Any, work: Sequence[tuple[ClipRef, Unit]]) -> list[ClipRef]:
@@ -162,14 +181,14 @@ def _readable(runner: Runner, segments: Sequence[str]) -> bool:
     return not any(result.get("rejected") for result in results) and results[0]["frames"] > 0
 
 
-def _clip(recording: Recording, first: int, settings: CurationSettings) -> ClipRef:
+def _clip(recording: Recording, first: int, settings: CurationSettings, estimated: Intrinsics | None) -> ClipRef:
     given, shape = recording.about["intrinsics"], recording.probe
-    lens = Intrinsics(**given) if given else assumed_lens(settings.assumed_fx, shape["width"], shape["height"])
+    known = Intrinsics(**given) if given else estimated
     return ClipRef(
         recording=recording,
         first=first,
         frames=settings.split.frames,
         fps=settings.measure.fps,
-        lens=lens,
-        lens_assumed=given is None,
+        lens=known or square_lens(settings.assumed_fx, shape["width"], shape["height"]),
+        lens_assumed=known is None,
     )

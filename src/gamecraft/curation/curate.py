@@ -35,6 +35,7 @@ def curate(
     settings: CurationSettings | None = None,
     *,
     processes: int = 1,
+    ray: str | None = None,
     on_progress: Progress | None = None,
 ) -> int:
     """Make a dataset of recordings; run again with the same output to continue or to change settings.
@@ -42,7 +43,8 @@ def curate(
     Args:
         inputs: recordings, or folders of them.
         output: the dataset's folder.
-        processes: how many units of work to do at once.
+        processes: how many units of work to do at once, on this machine.
+        ray: address of a Ray cluster that does them instead, see ``ray_runner``.
 
     Returns:
         the number of clips in the dataset.
@@ -57,7 +59,13 @@ def curate(
     store = Store(output / "curation")
     with write_atomically(store.folder / "settings.json") as temporary:
         temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
-    with Runner(store, processes=processes, on_progress=on_progress) as runner:
+    if ray is None:
+        runner = Runner(store, processes=processes, on_progress=on_progress)
+    else:
+        from gamecraft.curation.ray_runner import RayRunner
+
+        runner = RayRunner(store, ray, on_progress=on_progress)
+    with runner:
         recordings = find_recordings(runner, settings, inputs)
         found = find_clips(runner, settings, recordings)
         posed = passing(runner, settings.poses, [(clip, _pose_unit(clip)) for clip in found])
@@ -106,13 +114,14 @@ def _write(runner: Runner, settings: CurationSettings, output: Path, clips: Sequ
     units = []
     for number, first in enumerate(range(0, len(chosen), step)):
         part = [(known[name], backwards) for name, backwards in chosen[first : first + step]]
+        place = {"dataset": str(output.resolve())} | {c.recording.name: str(c.recording.path) for c, _ in part}
         unit = Unit(
             name=f"{number:05d}",
             inputs={
                 "number": number, "frames": settings.split.frames, "fps": settings.measure.fps,
                 "lens": asdict(settings.lens), "clips": [_row(runner, settings, *clip) for clip in part],
             },
-            place=json.dumps({"dataset": str(output)} | {c.recording.name: str(c.recording.path) for c, _ in part}),
+            place=json.dumps(place),
         )  # fmt: skip
         if not (output / "shards" / unit.name / "manifest.parquet").is_file():
             runner.store.forget("write", unit.name)  # somebody removed the shard

@@ -2,7 +2,7 @@
 
 from gamecraft.intrinsics import Intrinsics
 
-__all__ = ["Box", "assumed_lens", "lens_window", "window_lens"]
+__all__ = ["Box", "lens_window", "square_lens", "window_lens"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the picture; may reach over its edges."""
@@ -26,6 +26,6 @@ def window_lens(recorded: Intrinsics, window: Box) -> Intrinsics:
     )
 
 
-def assumed_lens(fx: float, width: int, height: int) -> Intrinsics:
+def square_lens(fx: float, width: int, height: int) -> Intrinsics:
     """Square pixels and the optical axis in the middle; ``fx`` in picture widths."""
     return Intrinsics(fx=fx, fy=fx * width / height)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +73,19 @@ def probe(path: Path) -> Probe:
 
 
 def read_grid(
-    path: Path, fps: float, *, first: int = 0, count: int | None = None, width: int | None = None
+    path: Path,
+    fps: float,
+    *,
+    first: int = 0,
+    count: int | None = None,
+    width: int | None = None,
+    wanted: Container[int] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Frames of the grid one by one, uint8 [H, W, 3], from number ``first`` on, at most ``count`` of them.
 
     Args:
         width: scale to this width in pixels, keeping the shape; as recorded if None. Never enlarges.
+        wanted: numbers on the grid; the others are left out, which is quicker than making pictures of them.
 
     Raises:
         InputError: the file cannot be opened. A file that breaks off in the middle ends there.
@@ -92,8 +99,9 @@ def read_grid(
             # The picture before stays until this one's time has come.
             end = _end_of(shown, stream, start, fps) if frame is None else (_time(frame, stream) - start) * fps - _SLACK
             while shown is not None and number < end and (last is None or number < last):
-                picture = _picture(shown, stream, width) if picture is None else picture
-                yield picture
+                if wanted is None or number in wanted:
+                    picture = _picture(shown, stream, width) if picture is None else picture
+                    yield picture
                 number += 1
             if last is not None and number >= last:
                 return

@@ -66,9 +66,15 @@ def _numbers(
 
 
 def _left_out(store: Store) -> list[list[str]]:
-    """Recordings that could not be read or were too short."""
+    """Recordings that could not be read, were too short, or are there twice: [reason, detail] of each."""
     results = [store.read("sources", path.stem) or {} for path in sorted((store.folder / "sources").glob("*.json"))]
-    return [result["rejected"] for result in results if result.get("rejected")]
+    found, first = [], {}
+    for result in results:
+        if result.get("rejected"):
+            found.append(result["rejected"])
+        elif (other := first.setdefault(result["sha256"], result["path"])) != result["path"]:
+            found.append(["same content", f"{result['path']} is {other} again"])
+    return found
 
 
 def _spent(store: Store, stage: str) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 from gamecraft.curation.store import Stage, Store, Unit, fingerprint
 from gamecraft.errors import InputError
 
-__all__ = ["Progress", "Runner"]
+__all__ = ["Progress", "Runner", "work"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the units done and the units in all."""
@@ -42,11 +42,16 @@ class Runner:
         due = [unit for unit in units if self.store.finished(stage, unit) is None]
         done = len(units) - len(due)
         self._on_progress(stage.name, done, len(units))
+        for _ in self._work(stage, due):
+            done += 1
+            self._on_progress(stage.name, done, len(units))
+
+    def _work(self, stage: Stage, due: Sequence[Unit]) -> Iterator[None]:
+        """Do the due units, in any order; yields after each."""
         if self._processes == 1 or len(due) < 2:
             for unit in due:
                 work(stage, unit, self.store.folder)
-                done += 1
-                self._on_progress(stage.name, done, len(units))
+                yield
             return
         if self._pool is None:
             # Forked processes would share the threads' locks of the libraries that are already loaded.
@@ -59,8 +64,7 @@ class Runner:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 future.result()
-                done += 1
-                self._on_progress(stage.name, done, len(units))
+                yield
 
 
 def work(stage: Stage, unit: Unit, folder: Path) -> None:

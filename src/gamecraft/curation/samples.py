@@ -1,6 +1,5 @@
 """A few frames of a clip."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,8 @@ def sample_clip(video: Path, fps: float, first: int, frames: int, count: int, wi
     Raises:
         InputError: the recording is not as long as it was.
     """
-    wanted = set(sample_frames(frames, count))
-    clip = islice(read_grid(video, fps, first=first, count=frames, width=width), frames)
-    found = [frame for number, frame in enumerate(clip) if number in wanted]
+    wanted = {first + place for place in sample_frames(frames, count)}
+    found = list(read_grid(video, fps, first=first, count=frames, width=width, wanted=wanted))
     if len(found) < len(wanted):
         raise InputError(f"{video} ends before frame {first + frames}, which was there before")
     return np.stack(found)

@@ -12,6 +12,7 @@ from gamecraft.curation.borders import Borders
 from gamecraft.curation.captions import Captions
 from gamecraft.curation.checks import Checks
 from gamecraft.curation.duplicates import Duplicates
+from gamecraft.curation.focal import Focal
 from gamecraft.curation.measure import Measure
 from gamecraft.curation.picture import Picture
 from gamecraft.curation.poses import Poses
@@ -33,7 +34,7 @@ class CurationSettings:
 
     Attributes:
         lens: of the finished clips, whatever their recording's was.
-        assumed_fx: focal length, in picture widths, of recordings of which nobody knows it; 0.5 is 90 degrees across.
+        assumed_fx: focal length, in picture widths, where nobody knows it and clips do not tell; 0.5 is 90 degrees.
     """
 
     lens: Intrinsics = field(default_factory=Intrinsics)
@@ -44,6 +45,7 @@ class CurationSettings:
     scenes: Scenes = field(default_factory=Scenes)
     split: Split = field(default_factory=Split)
     picture: Picture = field(default_factory=Picture)
+    focal: Focal = field(default_factory=Focal)
     borders: Borders = field(default_factory=Borders)
     text: TextScreens = field(default_factory=TextScreens)
     checks: Checks = field(default_factory=Checks)

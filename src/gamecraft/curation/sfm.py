@@ -19,7 +19,7 @@ from gamecraft.curation.extras import require
 from gamecraft.curation.tracks import Sighting, track_points
 from gamecraft.intrinsics import Intrinsics
 
-__all__ = ["CameraPath", "estimate_path"]
+__all__ = ["CameraPath", "estimate_path", "structure", "turning"]
 
 Array = NDArray[np.float64]
 
@@ -65,12 +65,22 @@ def estimate_path(frames: Sequence[NDArray[np.uint8]], lens: Intrinsics, stride:
     seen = [sightings[key] for key in keys]
     focal = np.array([lens.fx * width, lens.fy * height])
     centre = np.array([lens.cx * width, lens.cy * height])
-    path = _turning(keys, seen, focal, centre)
-    return path or _structure(keys, seen, focal, centre, (width, height))
+    if path := turning(keys, seen, focal, centre):
+        return path
+    colmap = require("pycolmap", "estimating camera poses")
+    camera = colmap.Camera(model="PINHOLE", width=width, height=height, params=[*focal, *centre])
+    camera.has_prior_focal_length = True
+    found = structure(keys, seen, camera)
+    return found and found[0]
 
 
-def _turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array) -> CameraPath | None:
-    """The path if rotations explain all tracks, between neighbours and over longer gaps."""
+def turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array) -> CameraPath | None:
+    """The path if rotations explain all tracks, between neighbours and over longer gaps.
+
+    Args:
+        keys, seen: K numbers of frames and what is seen in them.
+        focal, centre: [2] of the lens, in pixels.
+    """
     rotation = np.eye(3)
     poses = [np.eye(4)]
     errors = []
@@ -130,20 +140,25 @@ def _bearings(points: NDArray[np.float32], focal: Array, centre: Array) -> Array
     return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
 
-def _structure(
-    keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array, size: tuple[int, int]
-) -> CameraPath | None:
+def structure(keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> tuple[CameraPath, float] | None:
+    """The path that COLMAP's incremental mapper finds, and the camera's first focal length in pixels.
+
+    Args:
+        keys, seen: K numbers of frames and what is seen in them.
+        camera: ``pycolmap.Camera``; its focal length is estimated as well if it has no prior one.
+    """
     colmap = require("pycolmap", "estimating camera poses")
     colmap.logging.minloglevel = 3
     with tempfile.TemporaryDirectory(prefix="gamecraft-sfm-") as folder:
         database = Path(folder) / "database.db"
-        _write_database(colmap, database, keys, seen, [*focal, *centre], size)
+        _write_database(colmap, database, keys, seen, camera)
         verifier, geometry = colmap.GeometricVerifierOptions(), colmap.TwoViewGeometryOptions()
         verifier.num_threads = 1
         geometry.ransac.random_seed = 0
         geometry.ransac.max_error = 2.0
         colmap.geometric_verification(database, verifier, two_view_geometry_options=geometry)
-        models = colmap.incremental_mapping(database, folder, folder, _mapping_options(colmap))
+        options = _mapping_options(colmap, refine=not camera.has_prior_focal_length)
+        models = colmap.incremental_mapping(database, folder, folder, options)
     if not models:
         return None
     model = max(models.values(), key=lambda found: found.num_reg_images())
@@ -157,26 +172,19 @@ def _structure(
     error = float(model.compute_mean_reprojection_error())
     density = model.compute_mean_observations_per_reg_image()
     confidence = len(frames) / len(keys) * density / (density + _TRUSTED_POINTS) / (1 + error**2)
-    return CameraPath(
+    path = CameraPath(
         frames=frames,
         poses=np.stack([poses[int(frame)] for frame in frames]),
         confidence=round(float(confidence), 4),
         turning=False,
         error=round(error, 4),
     )
+    (lens,) = model.cameras.values()
+    return path, float(lens.params[0])
 
 
-def _write_database(
-    colmap: Any,
-    path: Path,
-    keys: Sequence[int],
-    seen: Sequence[Sighting],
-    parameters: list[float],
-    size: tuple[int, int],
-) -> None:
+def _write_database(colmap: Any, path: Path, keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> None:
     database = colmap.Database.open(path)
-    camera = colmap.Camera(model="PINHOLE", width=size[0], height=size[1], params=parameters)
-    camera.has_prior_focal_length = True
     camera_id = database.write_camera(camera)
     rig = colmap.Rig()
     rig.add_ref_sensor(colmap.sensor_t(colmap.SensorType.CAMERA, camera_id))
@@ -200,12 +208,12 @@ def _write_database(
     database.close()
 
 
-def _mapping_options(colmap: Any) -> Any:
-    """Known lens, one model, the same result every time."""
+def _mapping_options(colmap: Any, *, refine: bool) -> Any:
+    """One model, the same result every time; the focal length as given, or refined."""
     options = colmap.IncrementalPipelineOptions()
     options.num_threads = 1
     options.random_seed = 0
-    options.ba_refine_focal_length = False
+    options.ba_refine_focal_length = refine
     options.ba_refine_extra_params = False
     options.extract_colors = False
     options.multiple_models = False

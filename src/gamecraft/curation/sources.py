@@ -27,7 +27,7 @@ class Sources:
     """
 
     name: ClassVar[str] = "sources"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     min_seconds: float = 0.5
 
@@ -42,8 +42,10 @@ class Sources:
             raise InputError(f"{path}: {error.strerror or error}") from None
         rejected = None
         if 0 < found.seconds < self.min_seconds:
-            rejected = ["too short", f"{found.seconds:.2f} s, less than {self.min_seconds:g} s"]
-        return {"probe": asdict(found), "about": asdict(about), "sha256": digest, "rejected": rejected}
+            rejected = ["too short", f"{path} lasts {found.seconds:.2f} s, less than {self.min_seconds:g} s"]
+        return {
+            "path": str(path), "probe": asdict(found), "about": asdict(about), "sha256": digest, "rejected": rejected,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
