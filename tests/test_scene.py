@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from gamecraft.actions import motion, parse_script
-from gamecraft.errors import InputError
+from gamecraft.errors import CheckpointError, InputError
 from gamecraft.history import History, model_input, show_scene
 from gamecraft.intrinsics import Intrinsics
+from gamecraft.model_folder import check_model_folder
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.transformer import linear_velocity
 from gamecraft.pipeline import GameCraftPipeline
@@ -191,3 +192,7 @@ def test_a_model_folder_keeps_its_memory(seeing: GameCraftPipeline, picture: np.
         for pipe in (seeing, again)
     ]
     torch.testing.assert_close(latents[0], latents[1])
+    check_model_folder(tmp_path / "model")
+    next((tmp_path / "model" / "depth_estimator").glob("*.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="depth_estimator"):
+        check_model_folder(tmp_path / "model")

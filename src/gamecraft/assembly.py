@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, CLIPTextModel, LlamaModel
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.model_folder import check_model_folder
 from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
 
@@ -28,6 +29,7 @@ def assemble(
     text: Path,
     output: Path,
     *,
+    depth: Path | None = None,
     dtype: torch.dtype = torch.float16,
     shift: float | None = None,
     **settings: Any,
@@ -38,6 +40,7 @@ def assemble(
         transformer, vae: folders of the two networks, with ``config.json``.
         text: folder with ``text_encoder``, ``tokenizer``, ``text_encoder_2`` and ``tokenizer_2``.
         output: a new folder.
+        depth: folder of the depth estimator, for a transformer that was trained with a scene memory.
         dtype: type in which the weights are stored.
         shift: of the noise schedule, see ``FlowMatchEulerDiscreteScheduler``.
         settings: further arguments of ``GameCraftPipeline``, such as chunk_frames. The shift, num_inference_steps and
@@ -49,7 +52,7 @@ def assemble(
     if output.exists():
         raise CheckpointError(f"{output} exists; choose a new folder")
     towers = [text / name for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")]
-    for folder in (transformer, vae, *towers):
+    for folder in (transformer, vae, *towers, *([depth] if depth else [])):
         if not folder.is_dir():
             raise CheckpointError(f"there is no folder {folder}")
     trained = _trained_sampling(transformer)
@@ -63,6 +66,7 @@ def assemble(
             tokenizer_2=AutoTokenizer.from_pretrained(towers[3]),
             transformer=GameCraftTransformer3DModel.from_pretrained(transformer),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=trained_shift if shift is None else shift),
+            depth_estimator=DepthEstimator.from_pretrained(depth) if depth else None,
             **trained | settings,
         )
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -13,6 +13,7 @@ __all__ = ["check_model_folder", "embedded_model", "model_digest", "weight_names
 
 _PIPELINE = "GameCraftPipeline"
 _COMPONENTS = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "transformer", "scheduler")
+_OPTIONAL = ("depth_estimator",)
 _WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 _LIBRARIES = ("diffusers", "transformers", "gamecraft")
 _MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library
@@ -46,7 +47,8 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder / 'model_index.json'} is of a {index.get('_class_name')!r:.60}, expected a GameCraftPipeline"
         )
-    for name in _COMPONENTS:
+    optional = [name for name in _OPTIONAL if index.get(name, [None])[0] is not None]
+    for name in (*_COMPONENTS, *optional):
         entry = index.get(name)
         if not isinstance(entry, list) or len(entry) != 2 or str(entry[0]).split(".")[0] not in _LIBRARIES:
             raise CheckpointError(f"{folder / 'model_index.json'} has no valid entry for {name!r}: {entry!r:.60}")

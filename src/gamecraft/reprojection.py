@@ -20,6 +20,8 @@ _AGREEMENT = 0.1
 """Relative difference of inverse depths up to which two pixels show the same point."""
 _SLACK = 0.02
 """The same for far points, 1/m."""
+_MARGIN = 2
+"""Pixels around a picture that take what falls outside."""
 
 
 def transfer(inverse_depth: Tensor, moves: Tensor, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
@@ -38,22 +40,21 @@ def transfer(inverse_depth: Tensor, moves: Tensor, intrinsics: Intrinsics) -> tu
     device = inverse_depth.device
     x = ((torch.arange(width, device=device) + 0.5) / width - intrinsics.cx) / intrinsics.fx
     y = ((torch.arange(height, device=device) + 0.5) / height - intrinsics.cy) / intrinsics.fy
-    # a point p at inverse depth w is (x, y, 1) / w; times w it is a direction, which also holds for the sky
-    rotation, shift = moves[..., :3, :3].float(), moves[..., :3, 3].float()
-    columns = [rotation[..., i] for i in range(3)]  # [B, F, 3] each
+    lens = torch.tensor([
+        [2 * intrinsics.fx, 0, 2 * intrinsics.cx - 1], [0, 2 * intrinsics.fy, 2 * intrinsics.cy - 1], [0, 0, 1],
+    ], device=device)  # fmt: skip
+    # A point at inverse depth w is (x, y, 1) / w; times w it is a direction, which also holds for the sky. Elementwise,
+    # as in `gamecraft.rays`: autocast would round a matrix product.
+    rows = (lens[:, :, None] * moves[..., None, :3, :].float().to(device)).sum(-2)  # [B, F, 3, 4]
+    along_x, along_y, ahead, shift = (part[..., None, None] for part in rows.unbind(-1))
     w = inverse_depth[:, 0, None].float()  # [B, 1, H, W]
-    point = [
-        columns[0][..., i, None, None] * x
-        + columns[1][..., i, None, None] * y[:, None]
-        + columns[2][..., i, None, None]
-        + shift[..., i, None, None] * w
-        for i in range(3)
-    ]
-    near = point[2] > _NEAREST * w.clamp_min(_FARTHEST)
-    z = torch.where(near, point[2], 1.0)
-    u = 2 * (point[0] / z * intrinsics.fx + intrinsics.cx) - 1
-    v = 2 * (point[1] / z * intrinsics.fy + intrinsics.cy) - 1
-    return torch.stack([u, v], dim=-1), torch.where(near, w / z, -1.0)
+    u, v, z = (
+        torch.addcmul((along_x[:, :, k] * x + ahead[:, :, k]) + along_y[:, :, k] * y[:, None], shift[:, :, k], w)
+        for k in range(3)
+    )
+    near = z > _NEAREST * w.clamp_min(_FARTHEST)
+    scale = torch.where(near, z, 1.0).reciprocal()
+    return torch.stack([u * scale, v * scale], dim=-1), torch.where(near, w * scale, -1.0)
 
 
 def fetch(pictures: Tensor, places: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ def reproject(
     places, origin_depth = (x.reshape(batch, frames, *x.shape[2:]) for x in (places, origin_depth))
     found = fetch(torch.cat([picture.float(), inverse_depth.float()], dim=1), places)
     colours, known = found[:, :, :-1], found[:, :, -1]
-    inside = (places.abs() <= 1).all(dim=-1)
-    agrees = (known - origin_depth).abs() <= _AGREEMENT * origin_depth.abs() + _SLACK
+    inside = places.abs().amax(dim=-1) <= 1
+    agrees = (known - origin_depth).abs_() <= origin_depth.abs().mul_(_AGREEMENT).add_(_SLACK)
     valid = (covered & inside & agrees).float()[:, :, None]
     return colours * valid, depths[:, :, None] * valid, valid
 
@@ -101,16 +102,16 @@ def _splat(places: Tensor, depths: Tensor) -> Tensor:
     Every point covers the four pixels around it, and gaps of one pixel are closed; -1 where nothing falls.
     """
     batch, frames, height, width = depths.shape
-    x = (places[..., 0] + 1) / 2 * width - 0.5
-    y = (places[..., 1] + 1) / 2 * height - 0.5
-    # far outside the picture the exact place does not matter, but integers must not overflow
-    left, top = (value.clamp(-4, limit + 4).floor().long() for value, limit in ((x, width), (y, height)))
-    padded = depths.new_full((batch, frames, (height + 2) * (width + 2)), -1.0)
-    for row in (0, 1):
-        for column in (0, 1):
-            at_y, at_x = (top + row + 1).clamp(0, height + 1), (left + column + 1).clamp(0, width + 1)
-            index = (at_y * (width + 2) + at_x).flatten(2)
-            padded.scatter_reduce_(2, index, depths.flatten(2), "amax")
-    seen = padded.unflatten(2, (height + 2, width + 2))[..., 1:-1, 1:-1]
+    # two more rows and columns on each side take what falls outside
+    columns = width + 2 * _MARGIN
+    left = places[..., 0].mul(width / 2).add_(width / 2 - 0.5 + _MARGIN).clamp_(0, columns - 1)
+    top = places[..., 1].mul(height / 2).add_(height / 2 - 0.5 + _MARGIN).clamp_(0, height + 2 * _MARGIN - 1)
+    index = top.long().mul_(columns).add_(left.long()).flatten(2)
+    corners = depths.new_full((batch, frames, (height + 2 * _MARGIN) * columns), -1.0)
+    corners.scatter_reduce_(2, index, depths.flatten(2), "amax")
+    upper_left = corners.unflatten(2, (-1, columns))
+    spread = F.max_pool2d(upper_left, 2, stride=1)  # a point's four pixels are those at and after its upper left one
+    first = _MARGIN - 1
+    seen = spread[..., first : first + height, first : first + width]
     around = F.max_pool2d(seen, 3, stride=1, padding=1)
     return torch.where(seen < 0, around, seen)

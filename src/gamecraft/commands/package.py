@@ -17,6 +17,9 @@ def add_parser(subparsers: Any) -> None:
         ("output", "the folder to write, a new one"),
     ):
         parser.add_argument(f"--{name}", required=True, type=Path, metavar="FOLDER", help=text)
+    parser.add_argument(
+        "--depth", type=Path, metavar="FOLDER", help="depth estimator, for a transformer trained with a scene memory"
+    )
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: %(default)s")
     for name, kind, text in (
         ("shift", float, "of the noise schedule"),
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         args.vae,
         args.text,
         args.output,
+        depth=args.depth,
         dtype=dtypes[args.dtype],
         shift=args.shift,
         history_clips=args.history_clips,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.nn import functional as F
 
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
@@ -19,7 +20,14 @@ from gamecraft.training.optimizers import Schedule, learning_rate_factor
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 from gamecraft.training.windows import ClipSource, WindowSampler, to_video
 
-__all__ = ["AutoencoderTrainingConfig", "fit_autoencoder", "measure", "reconstruction_loss", "train_autoencoder"]
+__all__ = [
+    "AutoencoderTrainingConfig",
+    "fit_autoencoder",
+    "local_contrast",
+    "measure",
+    "reconstruction_loss",
+    "train_autoencoder",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +42,8 @@ class AutoencoderTrainingConfig:
     frames: length of the training windows, the model's chunk. image_every: every so manieth batch is single frames.
     latent_noise: up to this standard deviation is added to the latents (mean square 1): generated ones are not exact.
     l1_weight, edge_weight: of the absolute error and of the absolute error of neighbour differences, beside the squared
-    error (all on [-1, 1] values). clip_limit: clips kept in memory.
+    error (all on [-1, 1] values). contrast_weight: of the absolute error of how much neighbours differ around a pixel,
+    wherever exactly: squared errors alone make soft what they cannot place. clip_limit: clips kept in memory.
     """
 
     data: str
@@ -55,6 +64,7 @@ class AutoencoderTrainingConfig:
     latent_noise: float = 0.15
     l1_weight: float = 0.02
     edge_weight: float = 0.02
+    contrast_weight: float = 0.0
     ema_decay: float = 0.998
     clip_limit: int = 1500
     basis_clips: int = 400
@@ -65,14 +75,34 @@ class AutoencoderTrainingConfig:
     seed: int = 0
 
 
-def reconstruction_loss(decoded: Tensor, video: Tensor, *, l1_weight: float, edge_weight: float) -> Tensor:
-    """Squared error plus weighted absolute errors of values and of differences to the right and lower neighbours.
+def reconstruction_loss(
+    decoded: Tensor, video: Tensor, *, l1_weight: float, edge_weight: float, contrast_weight: float = 0.0
+) -> Tensor:
+    """Squared error plus weighted absolute errors of values, of differences between neighbours, and of their contrast.
 
     decoded, video: [B, 3, F, H, W]. The squared error gives the PSNR; the others keep flat areas flat and edges sharp.
     """
-    error = decoded.float() - video
+    decoded = decoded.float()
+    error = decoded - video
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.square().mean() + l1_weight * error.abs().mean() + edge_weight * edges
+    loss = error.square().mean() + l1_weight * error.abs().mean() + edge_weight * edges
+    if contrast_weight:
+        loss = loss + contrast_weight * (local_contrast(decoded) - local_contrast(video)).abs().mean()
+    return loss
+
+
+def local_contrast(video: Tensor) -> Tensor:
+    """Root mean squared difference of neighbours in squares of 5x5 pixels, every second pixel: [B, 1, F, h, w].
+
+    Args:
+        video: [B, C, F, H, W].
+    """
+    right, down = (
+        video.diff(dim=axis).square()[..., : video.shape[-2] - 1, : video.shape[-1] - 1] for axis in (-1, -2)
+    )
+    energy = (right + down).mean(dim=1).flatten(0, 1)[:, None]
+    around = F.avg_pool2d(energy, 5, stride=2)
+    return (around + 1e-4).sqrt().unflatten(0, (len(video), -1)).transpose(1, 2)
 
 
 def fit_autoencoder(config: AutoencoderTrainingConfig, clips: ClipSource) -> AutoencoderPatchCode:
@@ -92,7 +122,10 @@ def _with_new_decoder(config: AutoencoderTrainingConfig, basis: PatchBasis, powe
 
 @torch.inference_mode()
 def measure(model: AutoencoderPatchCode, windows: list[Tensor]) -> dict[str, float]:
-    """Mean PSNR in dB of windows uint8 [k, F, H, W, 3]: of the decoder, of its linear part, and of single images."""
+    """Mean PSNR in dB of windows uint8 [k, F, H, W, 3]: of the decoder, of its linear part, and of single images.
+
+    Also the sharpness of the decoder: squared differences of neighbours over those of the truth.
+    """
     sums: dict[str, float] = {}
     for frames in windows:
         video = to_video(frames)
@@ -105,6 +138,8 @@ def measure(model: AutoencoderPatchCode, windows: list[Tensor]) -> dict[str, flo
         }
         for name, (decoded, truth) in results.items():
             sums[name] = sums.get(name, 0.0) + psnr(decoded, truth)
+        sharpness = gradient_energy(results["psnr"][0].clamp(-1, 1)) / gradient_energy(video)
+        sums["sharpness"] = sums.get("sharpness", 0.0) + sharpness
     return {name: value / len(windows) for name, value in sums.items()}
 
 
@@ -112,6 +147,11 @@ def psnr(decoded: Tensor, video: Tensor) -> float:
     """Peak signal to noise ratio in dB of videos in [-1, 1]; the decoded one is clamped."""
     error = (decoded.float().clamp(-1, 1) - video).square().mean() / 4
     return -10 * float(error.log10())
+
+
+def gradient_energy(video: Tensor) -> float:
+    """Sum of squared differences of neighbouring pixels, videos [B, C, F, H, W]."""
+    return float(video.diff(dim=-1).square().sum() + video.diff(dim=-2).square().sum())
 
 
 def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
@@ -198,7 +238,8 @@ class _Trainer:
     def _batch_loss(self, latents: Tensor, video: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             decoded = self.model.decode(latents).sample
-        return reconstruction_loss(decoded, video, l1_weight=self.config.l1_weight, edge_weight=self.config.edge_weight)
+        names = ("l1_weight", "edge_weight", "contrast_weight")
+        return reconstruction_loss(decoded, video, **{name: getattr(self.config, name) for name in names})
 
 
 def _initial_model(config: AutoencoderTrainingConfig, folder: Path) -> AutoencoderPatchCode:
