@@ -94,6 +94,7 @@ COMMANDS = {
         (
             "gamecraft curate raw --output data/mine --processes 2",
             "gamecraft curate session.mkv --output data/mine --frames 48 --set picture.luma=0.03",
+            "gamecraft curate raw --output data/mine --ray",
             "gamecraft curate raw --output data/mine --captions endpoint --set captions.url=http://localhost:8000/v1 "
             "--set captions.model=qwen",
         ),
