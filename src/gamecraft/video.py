@@ -93,11 +93,13 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: int, *, crf: int = 1
         writer.add(frames)
 
 
-def read_video(path: Path | str, *, last: int | None = None) -> tuple[NDArray[np.uint8], float]:
+def read_video(
+    path: Path | str, *, last: int | None = None, max_pixels: int | None = None
+) -> tuple[NDArray[np.uint8], float]:
     """All frames (or the `last` ones) of the first video stream, uint8 [F, H, W, 3], and its frame rate.
 
     Raises:
-        InputError: there is no such file, or it holds no readable video.
+        InputError: there is no such file, it holds no readable video, or one of more than `max_pixels` a frame.
     """
     import av
     from av.error import FFmpegError
@@ -112,6 +114,8 @@ def read_video(path: Path | str, *, last: int | None = None) -> tuple[NDArray[np
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             rate = float(stream.average_rate or 24)
+            if max_pixels is not None and stream.width * stream.height > max_pixels:
+                raise InputError(f"the video is {stream.width}x{stream.height}, expected at most {max_pixels} pixels")
             for frame in container.decode(stream):
                 frames.append(frame.to_ndarray(format="rgb24"))
                 if last is not None and len(frames) > last:

@@ -4,6 +4,7 @@ import importlib.resources
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -23,6 +24,7 @@ from gamecraft.serving.rest import rest_router
 from gamecraft.serving.server import GameServer, LoadPipeline, NotReadyError
 from gamecraft.serving.socket import Connection
 from gamecraft.serving.store import UnknownIdError
+from gamecraft.serving.studio.door import STUDIO_UPLOAD, StudioDoor
 
 __all__ = ["create_app", "page_folder"]
 
@@ -63,7 +65,9 @@ def create_app(config: ServerConfig, load: LoadPipeline) -> FastAPI:
 
     app = FastAPI(title="gamecraft", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.server = server
-    app.add_middleware(BodyLimit, limit=_MAX_JSON_BYTES, exempt=("/api/uploads", "/api/sessions/file"))
+    app.add_middleware(StudioDoor, build=partial(_studio, server, jobs))
+    bounded_elsewhere = ("/api/uploads", "/api/sessions/file", STUDIO_UPLOAD)
+    app.add_middleware(BodyLimit, limit=_MAX_JSON_BYTES, exempt=bounded_elsewhere)
     app.add_middleware(AccessControl, config=config)
     app.middleware("http")(_harden)
     app.add_exception_handler(InputError, _input_error)
@@ -82,6 +86,12 @@ def create_app(config: ServerConfig, load: LoadPipeline) -> FastAPI:
     if page_folder().is_dir():
         app.mount("/", StaticFiles(directory=page_folder(), html=True))
     return app
+
+
+def _studio(server: GameServer, jobs: Jobs) -> FastAPI:
+    from gamecraft.serving.studio.page import build_studio
+
+    return build_studio(server, jobs)
 
 
 def page_folder() -> Path:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,27 +15,48 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from gamecraft.actions import Action, parse_script
+from gamecraft.actions import MAX_MOVE_SPEED, MAX_TURN_SPEED, Action
+from gamecraft.denoising import StepCallback
 from gamecraft.errors import GameCraftError, InputError
-from gamecraft.rollout import in_chunks
-from gamecraft.serving.games import new_id
+from gamecraft.inputs import scripted_actions
+from gamecraft.rollout import Chunk, in_chunks
+from gamecraft.serving.games import Game, new_id
 from gamecraft.serving.messages import NewSession
 from gamecraft.serving.server import GameServer
 from gamecraft.serving.store import UnknownIdError
 from gamecraft.session import Session
+from gamecraft.sidecar import GenerateSettings
 from gamecraft.video import VideoWriter
 
-__all__ = ["GenerateJob", "Job", "Jobs", "SessionVideoJob"]
+__all__ = ["GenerateJob", "Job", "Jobs", "PlayJob", "Request", "SessionVideoJob"]
 
 _T = TypeVar("_T")
 Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 _log = logging.getLogger(__name__)
 
 
-class GenerateJob(NewSession):
-    """A video of a script, such as ``"w 2s, left 10f"``."""
+class _Script(BaseModel):
+    """What to do, such as ``"w 2s, left 10f"``; where it gives no speeds, these, in metres and radians per frame."""
 
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     actions: Annotated[str, Field(max_length=10_000)]
+    move_speed: Annotated[float, Field(ge=0, le=MAX_MOVE_SPEED)] | None = None
+    turn_speed: Annotated[float, Field(ge=0, le=MAX_TURN_SPEED)] | None = None
+
+    def parsed(self, fps: int) -> list[Action]:
+        """One action per frame. Raises ActionError."""
+        turn = None if self.turn_speed is None else math.degrees(self.turn_speed)
+        return scripted_actions(GenerateSettings(actions=self.actions, speed=self.move_speed, turn=turn), fps)
+
+
+class GenerateJob(NewSession, _Script):
+    """The video of a script played from a picture; no session is kept."""
+
+
+class PlayJob(_Script):
+    """Play a script on in a session, chunk by chunk; the video is of all that has then been played in it."""
+
+    session: str
 
 
 class SessionVideoJob(BaseModel):
@@ -44,11 +66,14 @@ class SessionVideoJob(BaseModel):
     session: str
 
 
+Request = GenerateJob | PlayJob | SessionVideoJob
+
+
 @dataclass(kw_only=True, eq=False)
 class Job:
     """A video that is being made, or has been; ``done`` of ``total`` frames."""
 
-    request: GenerateJob | SessionVideoJob
+    request: Request
     total: int
     id: str = field(default_factory=new_id)
     status: Status = "waiting"
@@ -96,17 +121,20 @@ class Jobs:
         """The file of a job that is done."""
         return self._folder / f"{job.id}.mp4"
 
-    def submit(self, request: GenerateJob | SessionVideoJob) -> Job:
+    def submit(self, request: Request) -> Job:
         """Add a job.
 
         Raises:
             InputError: the script is not valid, the video would be empty or too long, or there are too many jobs.
         """
         config, longest = self._server.pipe.config, self._server.max_chunks
-        if isinstance(request, GenerateJob):
-            total = len(parse_script(request.actions, config.fps))
-        else:
+        total = 0
+        if isinstance(request, PlayJob | SessionVideoJob):
             total = self._server.store.entry(request.session).chunks * config.chunk_frames
+        if isinstance(request, PlayJob | GenerateJob):
+            total += len(request.parsed(config.fps))
+        if isinstance(request, PlayJob):
+            total += -total % config.chunk_frames  # sessions have whole chunks
         if not 1 <= total <= longest * config.chunk_frames:
             raise InputError(f"the video would have {total} frames, expected 1 to {longest * config.chunk_frames}")
         self._make_place()
@@ -146,8 +174,11 @@ class Jobs:
         try:
             if isinstance(job.request, GenerateJob):
                 await self._generate(job, job.request, writer)
+            elif isinstance(job.request, PlayJob):
+                await self._play(job, job.request, writer)
             else:
-                await self._show(job, job.request.session, writer)
+                game = await self._server.store.open(job.request.session, self._server.pipe)
+                await self._show(job, game, writer)
             await self._encode(writer.close)
             job.status = "done"
         except _CancelledError:
@@ -162,24 +193,41 @@ class Jobs:
                 writer.abort()
 
     async def _generate(self, job: Job, request: GenerateJob, writer: VideoWriter) -> None:
-        config = self._server.pipe.config
         session, _ = await self._server.new_session(request)
+        for actions, shown in self._chunks(request):
+            chunk = await self._turn(job, partial(session.step, actions, on_step=_giving_up(job)))
+            await self._add(job, writer, chunk.frames[:shown])
 
-        def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
-            _check(job)
-            return latents
+    async def _play(self, job: Job, request: PlayJob, writer: VideoWriter) -> None:
+        server = self._server
+        game = await server.store.open(request.session, server.pipe)
+        if game.player is not None:
+            raise InputError("the session is being played; leave it first")
+        game.player = job
+        try:
+            await self._show(job, game, writer)
+            for actions, _ in self._chunks(request):
+                chunk = await self._turn(job, partial(_step_if_ours, job, game, actions))
+                game.picture = chunk.frames[-1]
+                game.touch()
+                await self._add(job, writer, chunk.frames)
+        finally:
+            if game.player is job:
+                game.player, game.released = None, time.monotonic()
+            await server.store.save(game)
 
-        for shown in in_chunks(parse_script(request.actions, config.fps), config.chunk_frames):
-            actions = [*shown, *[Action()] * (config.chunk_frames - len(shown))]
-            chunk = await self._turn(job, partial(session.step, actions, on_step=on_step))
-            await self._add(job, writer, chunk.frames[: len(shown)])
-
-    async def _show(self, job: Job, id: str, writer: VideoWriter) -> None:
-        game = await self._server.store.open(id, self._server.pipe)
+    async def _show(self, job: Job, game: Game, writer: VideoWriter) -> None:
         played: Session = await self._turn(job, game.session.fork)  # so that the player can go on meanwhile
-        job.total = played.num_chunks * self._server.pipe.config.chunk_frames
+        if isinstance(job.request, SessionVideoJob):
+            job.total = played.num_chunks * self._server.pipe.config.chunk_frames
         for index in range(played.num_chunks):
             await self._add(job, writer, await self._turn(job, partial(played.frames, index)))
+
+    def _chunks(self, request: GenerateJob | PlayJob) -> Iterator[tuple[list[Action], int]]:
+        """The actions of each chunk, filled up with rest, and how many of them were asked for."""
+        config = self._server.pipe.config
+        for shown in in_chunks(request.parsed(config.fps), config.chunk_frames):
+            yield [*shown, *[Action()] * (config.chunk_frames - len(shown))], len(shown)
 
     async def _turn(self, job: Job, work: Callable[[], _T]) -> _T:
         _check(job)
@@ -196,3 +244,20 @@ class Jobs:
 def _check(job: Job) -> None:
     if job.status == "cancelled":
         raise _CancelledError
+
+
+def _giving_up(job: Job) -> StepCallback:
+    """Ends the chunk that is being made when the job is cancelled."""
+
+    def on_step(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
+        _check(job)
+        return latents
+
+    return on_step
+
+
+def _step_if_ours(job: Job, game: Game, actions: list[Action]) -> Chunk:
+    """In the model's thread, where nobody else changes the session."""
+    if game.player is not job:
+        raise InputError("the session is played in the page now")
+    return game.session.step(actions, on_step=_giving_up(job))

@@ -17,7 +17,8 @@ from gamecraft.serving.bodies import body_bytes, body_file
 from gamecraft.serving.encoding import encode_picture
 from gamecraft.serving.frames import PictureFormat
 from gamecraft.serving.games import Entry, new_id
-from gamecraft.serving.jobs import GenerateJob, Jobs, SessionVideoJob
+from gamecraft.serving.jobs import Jobs
+from gamecraft.serving.jobs import Request as JobRequest
 from gamecraft.serving.messages import Error, NewSession
 from gamecraft.serving.player import Player
 from gamecraft.serving.rest_models import (
@@ -168,8 +169,9 @@ def _session_files(router: APIRouter, server: GameServer) -> None:
 
 def _jobs(router: APIRouter, jobs: Jobs) -> None:
     @router.post("/api/jobs", tags=["jobs"], status_code=202)
-    async def submit(request: Annotated[GenerateJob | SessionVideoJob, Body()]) -> JobInfo:
-        """Have a video made: of a script (``image``, ``actions``, ...), or of what was played (``session``)."""
+    async def submit(request: Annotated[JobRequest, Body()]) -> JobInfo:
+        """Have a video made: of a script (``image``, ``actions``, ...), of what was played (``session``), or of that
+        and a script that is then played on in it (``session``, ``actions``)."""
         return JobInfo.of(jobs.submit(request))
 
     @router.get("/api/jobs", tags=["jobs"])

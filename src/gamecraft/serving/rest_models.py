@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from gamecraft.serving.games import Entry
-from gamecraft.serving.jobs import GenerateJob, Job
+from gamecraft.serving.jobs import GenerateJob, Job, PlayJob
 from gamecraft.serving.messages import ModelInfo, Picture
 
 __all__ = ["Gallery", "JobInfo", "JobList", "Models", "Ready", "SessionInfo", "SessionList", "UploadInfo"]
@@ -77,11 +77,15 @@ class SessionList(BaseModel):
     sessions: list[SessionInfo]
 
 
+_Kind = Literal["generate", "play", "session"]
+_KINDS: dict[type, _Kind] = {GenerateJob: "generate", PlayJob: "play"}
+
+
 class JobInfo(BaseModel):
     """A video that is made, ``done`` of ``total`` frames; ``url`` once it is there."""
 
     job: str
-    kind: Literal["generate", "session"]
+    kind: _Kind
     status: Literal["waiting", "running", "done", "failed", "cancelled"]
     done: int
     total: int
@@ -93,7 +97,7 @@ class JobInfo(BaseModel):
         """A job as clients see it."""
         return cls(
             job=job.id,
-            kind="generate" if isinstance(job.request, GenerateJob) else "session",
+            kind=_KINDS.get(type(job.request), "session"),
             status=job.status,
             done=job.done,
             total=job.total,
