@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +6,10 @@ from hypothesis import strategies as st
 
 from gamecraft.checkpoints import MODULES
 from gamecraft.errors import InputError
+from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.action_encoder import ActionEncoder, halve_time
+from gamecraft.rays import CameraRays, pixel_directions
+from gamecraft.trajectory import CameraState
 from transformer_cases import chunk_rays, golden, published_model
 
 
@@ -58,6 +62,45 @@ def test_a_latent_sees_only_its_own_frames(latent: int, frame: int) -> None:
     changed[:, frame] += 1
     before, after = (encoder(r).reshape(3, 4, 8)[latent] for r in (rays, changed))
     assert torch.equal(before, after) == (latent != (frame + 3) // 4)
+
+
+def cameras(frames: int, lens: Intrinsics, height: int, width: int) -> CameraRays:
+    """Two walks of some metres with turns; one of them far from the reference."""
+    walks = [
+        [CameraState(position=(side * i, 1, i), yaw=0.1 * i, pitch=0.02 * i).pose() for i in range(frames)]
+        for side in (0.3, 8.0)
+    ]
+    return CameraRays.along(torch.tensor(np.array(walks)), pixel_directions(lens, height, width))
+
+
+@pytest.mark.parametrize("frames", [1, 5, 33])
+@pytest.mark.parametrize("lens", [Intrinsics(), Intrinsics(fx=1.3, fy=0.4, cx=0.2, cy=0.7)], ids=["ours", "other"])
+def test_rays_need_not_be_spelled_out(published: ActionEncoder, frames: int, lens: Intrinsics) -> None:
+    seen = cameras(frames, lens, 48, 32)
+    assert seen.shape == seen.spelled_out().shape == (2, frames, 6, 48, 32)
+    first, expected = published.conv_in(seen), published.conv_in(seen.spelled_out())
+    torch.testing.assert_close(first, expected, atol=1e-4 * float(expected.std()), rtol=1e-5)
+    torch.testing.assert_close(published(seen), published(seen.spelled_out()), atol=1e-5, rtol=1e-4)
+
+
+def test_metres_are_not_rounded_by_autocast_and_gradients_are_the_same(published: ActionEncoder) -> None:
+    seen = cameras(5, Intrinsics(), 16, 16)
+    plain = published.conv_in(seen)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(published.conv_in(seen), plain)
+    layer, weights = ActionEncoder(8).conv_in, torch.randn(plain.shape)
+    gradients = [
+        torch.autograd.grad((layer(rays) * weights).sum(), tuple(layer.parameters()))
+        for rays in (seen, seen.spelled_out())
+    ]
+    for ours, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [4, 5])
+def test_rays_that_are_not_spelled_out_are_checked_too(frames: int) -> None:
+    with pytest.raises(InputError, match=r"expected \[B, F, 6, H, W\] with F = 1 \+ 4k frames"):
+        ActionEncoder(8)(cameras(frames, Intrinsics(), 16, 24 if frames == 5 else 16))
 
 
 def test_rays_of_any_float_type_are_accepted() -> None:
