@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -45,6 +45,7 @@ def test_steps_are_those_of_torch() -> None:
         torch.testing.assert_close(mine, its, atol=2e-3, rtol=0)  # both iterate in bfloat16
 
 
+@settings(deadline=None)
 @given(st.integers(2, 12), st.integers(2, 12))
 def test_singular_values_come_near_one_and_vectors_stay(rows: int, columns: int) -> None:
     rank = min(rows, columns)
@@ -111,6 +112,7 @@ def test_a_restored_state_keeps_the_peak_rates_of_the_new_run() -> None:
     assert {group["weight_decay"] for group in new.adamw.param_groups} == {0.0}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(0, 50), st.integers(0, 400), st.sampled_from(["trapezoid", "cosine"]))
 def test_the_factor_is_positive_and_at_most_one(steps: int, warmup: int, cooldown: int, shape: str) -> None:
     schedule = Schedule(shape=shape, warmup_steps=warmup, cooldown_steps=cooldown)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from gamecraft.training.history_sampling import HistoryMix, OwnHistory
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.run import RunFolder, StopSignal
 from gamecraft.training.transformer import TransformerTraining, train_transformer
+from gamecraft.video import read_video
 from training_cases import CLIPS, EVEN_MIX
 
 
@@ -88,6 +89,8 @@ def test_a_run_learns_and_leaves_model_log_and_samples(config: TransformerTraini
     assert measured["held_out"].keys() == {"loss", "clip@0.5", "image@0.5"}
     assert all(row.keys() == {"psnr", "psnr_freeze", "psnr_code", "psnr_latent"} for row in measured["samples"])
     assert (folder / "sheets" / "000040.png").stat().st_size > 0
+    frames, fps = read_video(folder / "sheets" / "000040.mp4")
+    assert (frames.shape, fps) == ((9, 2 * 32, 2 * 48, 3), 24)
 
 
 def test_a_model_continues_what_it_made_itself(config: TransformerTraining, data: Path) -> None:

@@ -253,3 +253,20 @@ def test_residual_prediction_adds_the_linear_velocity() -> None:
         output, result = plain(**given_inputs).sample, residual(**given_inputs).sample
     noisy = given_inputs["hidden_states"][:, : plain.config.out_channels]
     torch.testing.assert_close(result, linear_velocity(noisy, output, given_inputs["timestep"] / 1000))
+
+
+def test_actions_beside_the_channels_are_another_layer_and_reach_the_output() -> None:
+    published, beside = tiny_model(), tiny_model(action_fusion="channels")
+    added = set(beside.state_dict()) ^ set(published.state_dict())
+    assert added == {"fuse_actions.weight", "fuse_actions.bias"}
+    width = beside.config.num_attention_heads * beside.config.attention_head_dim
+    with torch.no_grad():
+        beside.load_state_dict(published.state_dict(), strict=False)
+        beside.fuse_actions.weight.copy_(torch.eye(width).repeat(1, 2))  # the sum, as published
+        beside.fuse_actions.bias.zero_()
+        given_inputs = tiny_inputs(published)
+        torch.testing.assert_close(beside(**given_inputs).sample, published(**given_inputs).sample)
+        beside.fuse_actions.weight[:, width:] = 0
+        assert not torch.allclose(beside(**given_inputs).sample, published(**given_inputs).sample)
+    with pytest.raises(InputError, match="'add' or 'channels'"):
+        tiny_model(action_fusion="tokens")

@@ -1,5 +1,7 @@
 """A tiny dataset with latents and a tiny training on it, as fixtures."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +21,17 @@ FRAMES, CLIPS = 36, 5
 EVEN_MIX = HistoryMix(clip=0.4, clips=0.3, image=0.3)
 
 
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory, pipe: GameCraftPipeline) -> Path:
-    folder = tmp_path_factory.mktemp("recordings")
+def clip_records(clips: int, frames: int) -> list[ClipRecord]:
+    """Clips of 32x48 pixels in one changing colour each, with a random walk."""
     random = np.random.default_rng(0)
     records = []
-    for clip in range(CLIPS):
-        poses, _ = integrate(random.normal(size=(FRAMES, 5)) * 0.05)
+    for clip in range(clips):
+        poses, _ = integrate(random.normal(size=(frames, 5)) * 0.05)
         tint = random.integers(0, 256, 3)
-        frames = np.broadcast_to(tint, (FRAMES, 32, 48, 3)) + np.arange(FRAMES)[:, None, None, None]
+        pixels = np.broadcast_to(tint, (frames, 32, 48, 3)) + np.arange(frames)[:, None, None, None]
         records.append(
             ClipRecord(
-                frames=(frames % 256).astype(np.uint8),
+                frames=(pixels % 256).astype(np.uint8),
                 poses=poses,
                 actions_json="[]",
                 caption_short=f"short {clip}",
@@ -39,7 +40,13 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, pipe: GameCraftPipeline
                 world_seed=clip,
             )
         )
-    ClipWriter(folder, fps=24, height=32, width=48).write(0, records)
+    return records
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, pipe: GameCraftPipeline) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    ClipWriter(folder, fps=24, height=32, width=48).write(0, clip_records(CLIPS, FRAMES))
     encode_dataset(pipe.vae, folder, "tiny", chunk_frames=9)
     return folder
 
@@ -71,3 +78,9 @@ def training(recordings: Path, model_folder: Path, tmp_path: Path) -> Transforme
         log_every=2,
         evaluation=EvaluationSettings(sigmas=(0.5,), samples=2, sheet_rows=2, steps=2),
     )
+
+
+def write_recipe(config: TransformerTraining, file: Path) -> Path:
+    """The training as a recipe for the command line; JSON is YAML."""
+    file.write_text(json.dumps({"task": "transformer", **asdict(config)}))
+    return file

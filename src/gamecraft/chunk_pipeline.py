@@ -21,6 +21,7 @@ from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.models.vae_tiling import keep_clips_whole
 from gamecraft.pictures import to_video
 from gamecraft.rays import CameraRays, pixel_directions
 from gamecraft.scene import Scene, View
@@ -116,9 +117,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.autocast_dtype: torch.dtype | None = None
         self.compatibility = Compatibility()
         self.guidance_ranks: GuidanceRanks | None = None
-        for flag in ("use_framewise_encoding", "use_framewise_decoding"):
-            if hasattr(vae, flag):  # diffusers' default of 12-frame pieces changes the result grossly
-                setattr(vae, flag, False)
+        keep_clips_whole(vae)
         if (chunk_frames - 1) % vae.temporal_compression_ratio:
             raise InputError(
                 f"chunk_frames is {chunk_frames}; expected 1 + a multiple of {vae.temporal_compression_ratio}"
@@ -158,7 +157,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         if self.compatibility.repeat_first_pose:
             poses = np.concatenate([np.broadcast_to(last_pose, poses[..., :1, :, :].shape), poses[..., :-1, :, :]], -3)
         features, positions = self._encode_camera(history, poses)
-        padding = {"attend_to_padding": self.compatibility.attend_to_padding}
+        padding: dict[str, Any] = {"attend_to_padding": self.compatibility.attend_to_padding}
         scene = self._scene(history, poses)
         branches = [("cond", Conditioning.of([prompts.positive], features, positions, scene=scene, **padding))]
         if scale > 1.0:

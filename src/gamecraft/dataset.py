@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from gamecraft.intrinsics import Intrinsics
 from gamecraft.video import read_video, write_video
 
 __all__ = ["FORMAT_VERSION", "Clip", "ClipDataset", "ClipRecord", "ClipWriter"]
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 
@@ -68,6 +71,11 @@ class Clip:
     scores_json: str = "{}"
     provenance_json: str = "{}"
     sha256: str = ""
+    backwards: bool = False
+
+    def reversed(self) -> Clip:
+        """The clip played backwards; its actions are not those of the recording and are left out."""
+        return replace(self, poses=self.poses[::-1].copy(), actions_json="[]", backwards=not self.backwards)
 
     def frames(self) -> NDArray[np.uint8]:
         """All frames, uint8 [F, H, W, 3].
@@ -78,7 +86,7 @@ class Clip:
         frames, _ = read_video(self.path)
         if len(frames) != self.num_frames:
             raise InputError(f"{self.path}: {len(frames)} frames, but the manifest says {self.num_frames}")
-        return frames
+        return frames[::-1].copy() if self.backwards else frames
 
 
 class ClipWriter:
@@ -136,12 +144,19 @@ class ClipWriter:
 class ClipDataset:
     """Reads a dataset folder; clips are ordered by shard, then by row.
 
+    A shard whose manifest cannot be read is left out with a warning; ``damaged`` names them.
+
+    Args:
+        folder: the dataset.
+        backwards: play every clip backwards.
+
     Raises:
         InputError: the folder is no dataset, has another format version, or has no complete shard.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, backwards: bool = False) -> None:
         self.folder = Path(folder)
+        self.backwards = backwards
         index = self.folder / "index.json"
         if not index.exists():
             raise InputError(
@@ -155,31 +170,45 @@ class ClipDataset:
             )
         self.fps, self.height, self.width = int(info["fps"]), int(info["height"]), int(info["width"])
         self.intrinsics = Intrinsics(**info["intrinsics"])
-        self.shards = sorted(
+        shards = sorted(
             p.parent.name for p in self.folder.glob("shards/[0-9]*/manifest.parquet") if ".tmp" not in p.parent.name
         )
-        self._rows = [row for shard in self.shards for row in self._read(shard)]
+        self.damaged: list[str] = []
+        self._rows = [row for shard in shards for row in self._read(shard)]
+        self.shards = [shard for shard in shards if shard not in self.damaged]
+        if self.damaged:
+            logger.warning(
+                "%s: %d of %d shards are damaged and left out (first: %s); %d clips are left",
+                self.folder, len(self.damaged), len(shards), self.damaged[0], len(self._rows),
+            )  # fmt: skip
         if not self._rows:
             raise InputError(f"{self.folder} has no complete shard")
 
     def _read(self, shard: str) -> list[dict[str, Any]]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows: list[dict[str, Any]] = pq.read_table(self.folder / "shards" / shard / "manifest.parquet").to_pylist()
-        return [{**row, "shard": shard} for row in rows]
+        try:
+            table = pq.read_table(self.folder / "shards" / shard / "manifest.parquet")
+        except (pa.ArrowException, OSError) as error:
+            logger.warning("shard %s of %s cannot be read: %s", shard, self.folder, error)
+            self.damaged.append(shard)
+            return []
+        return [{**row, "shard": shard} for row in table.to_pylist()]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, number: int) -> Clip:
         row = self._rows[number]
-        return Clip(
+        clip = Clip(
             path=self.folder / "shards" / row["shard"] / row["clip"],
             num_frames=row["num_frames"],
             poses=np.asarray(row["poses"], dtype=np.float64).reshape(-1, 4, 4),
             **{key: row[key] for key in ("actions_json", "caption_short", "caption_long", "theme", "world_seed")},
             **{key: row[key] for key in ("scores_json", "provenance_json", "sha256") if key in row},
         )
+        return clip.reversed() if self.backwards else clip
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[i] for i in range(len(self)))

@@ -25,7 +25,7 @@ from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.runtime import Runtime, world_size
 
-__all__ = ["agree", "ranks_together", "share_work"]
+__all__ = ["agree", "countable_devices", "lost_ranks_told", "ranks_together", "share_work"]
 
 _TIMEOUT = timedelta(minutes=10)
 _LOST = re.compile(
@@ -52,18 +52,26 @@ def ranks_together(runtime: Runtime, device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        with lost_ranks_told():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+            yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@contextmanager
+def lost_ranks_told() -> Iterator[None]:
+    """Within the block, GameCraftError where a collective operation fails because another process has gone."""
+    try:
         yield
     except (RuntimeError, dist.DistError) as error:
         if _LOST.search(str(error)):
             raise GameCraftError(
-                f"process {os.environ.get('RANK')} of {runtime.ranks} lost another one, which ended or stopped "
+                f"process {os.environ.get('RANK')} of {world_size()} lost another one, which ended or stopped "
                 "answering; the first message of the others says why"
             ) from error
         raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def agree(flag: bool) -> bool:
@@ -124,7 +132,7 @@ def _share_tokens(transformer: GameCraftTransformer3DModel, runtime: Runtime, me
         support_cpu_ranks()
     elif runtime.ring > 1 and runtime.attention in ("auto", "native"):
         transformer.set_attention_backend("_native_cudnn")  # gives the sums that ring attention adds up
-    with _countable_devices():
+    with countable_devices():
         transformer.enable_parallelism(config=config)
     transformer.register_forward_pre_hook(_check_lengths(transformer, runtime.ring * runtime.ulysses, equal=both))
 
@@ -149,7 +157,7 @@ def _check_lengths(transformer: GameCraftTransformer3DModel, ranks: int, *, equa
 
 
 @contextmanager
-def _countable_devices() -> Iterator[None]:
+def countable_devices() -> Iterator[None]:
     """diffusers divides by the number of accelerators, which is 0 where the processes run on CPUs."""
     count = torch.accelerator.device_count
     try:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers.loaders import HunyuanVideoLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 from PIL import Image
@@ -43,10 +44,10 @@ class GameCraftPipelineOutput(BaseOutput):  # type: ignore[misc]
     poses: NDArray[np.float64]
 
 
-class GameCraftPipeline(PackagedPipeline, ChunkPipeline):
+class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderMixin):  # type: ignore[misc]
     """Hunyuan-GameCraft of any size. ``pipe(...)`` gives a whole video, ``pipe.stream(...)`` its chunks as they appear.
 
-    The modules and settings are those of ``ChunkPipeline``.
+    The modules and settings are those of ``ChunkPipeline``. ``load_lora_weights`` takes what a training with LoRA left.
     """
 
     @torch.no_grad()

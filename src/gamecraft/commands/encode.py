@@ -13,6 +13,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--autoencoder", required=True, metavar="FOLDER", help="the autoencoder's folder")
     parser.add_argument("--name", required=True, help="name of the latents, which recipes give as `latents:`")
     parser.add_argument("--chunk-frames", type=int, default=9, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--backwards", action="store_true", help="encode the clips played backwards, for recipes with `motion: {reverse}`"
+    )
     parser.set_defaults(handler=run)
 
 
@@ -34,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
             args.data,
             args.name,
             chunk_frames=args.chunk_frames,
+            backwards=args.backwards,
             on_shard=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    print(f"{args.data}: latents {args.name} are complete")
+    print(f"{args.data}: latents {args.name}{'-backwards' if args.backwards else ''} are complete")
     return 0

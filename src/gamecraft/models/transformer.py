@@ -14,7 +14,7 @@ from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  (pipelines
 from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
 from diffusers.utils import apply_lora_scale
 from diffusers.utils.accelerate_utils import apply_forward_hook
-from torch import Tensor
+from torch import Tensor, nn
 
 from gamecraft.errors import InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS, ActionEncoder
@@ -97,6 +97,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         spatial_ratio: pixels per latent position along one side.
         history_rays: "zero" gives history frames the feature of an all-zero ray map, as published; "true" encodes
             the rays of the history frames.
+        action_fusion: how a token gets its action feature. "add" is the published way. "channels" puts it beside the
+            token's own channels, and a linear layer brings both back to the width of the model; the paper's ablation.
         prediction: what the last layer computes. "velocity" is the published way. "residual" leaves to the network only
             what `linear_velocity` cannot tell from the noisy latents alone (the preconditioning of EDM, arXiv
             2206.00364, for rectified flow): noise then need not be carried through the blocks, which matters where a
@@ -147,6 +149,7 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
         action_channels: int = 16,
         spatial_ratio: int = 8,
         history_rays: Literal["zero", "true"] = "zero",
+        action_fusion: Literal["add", "channels"] = "add",
         prediction: Literal["velocity", "residual"] = "velocity",
         scene_trust: float = 0.0,
     ) -> None:
@@ -163,6 +166,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             raise InputError("rope_depths need the rays of the history: set history_rays to 'true'")
         if history_rays not in ("zero", "true"):
             raise InputError(f"history_rays is {history_rays!r}; expected 'zero' or 'true'")
+        if action_fusion not in ("add", "channels"):
+            raise InputError(f"action_fusion is {action_fusion!r}; expected 'add' or 'channels'")
         if prediction not in ("velocity", "residual"):
             raise InputError(f"prediction is {prediction!r}; expected 'velocity' or 'residual'")
         if not 0 <= scene_trust < 1:
@@ -188,6 +193,8 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             block.attn.set_processor(RotaryAttnProcessor(values=rope_values))
         hidden_size = num_attention_heads * attention_head_dim
         self.action_encoder = ActionEncoder(hidden_size, spatial_ratio, action_channels, patch_size)
+        if action_fusion == "channels":
+            self.fuse_actions = nn.Linear(2 * hidden_size, hidden_size)
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
     def encode_actions(
@@ -273,7 +280,9 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             sample [B, C, T, h, w].
         """
         _, _, frames, height, width = hidden_states.shape
-        if encoder_attention_mask is not None and not (attend_to_padding or torch.compiler.is_compiling()):
+        ranks = self._ranks_with_equal_pieces()
+        keep = attend_to_padding or ranks > 1 or torch.compiler.is_compiling()
+        if encoder_attention_mask is not None and not keep:
             encoder_hidden_states, encoder_attention_mask = trim_text(encoder_hidden_states, encoder_attention_mask)
 
         if (positions is None) == bool(self.config.rope_depths):
@@ -289,13 +298,17 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
                 f"action_embeds have shape {list(action_embeds.shape)}; expected {list(image.shape)}, "
                 "one per image token: encode the actions of the whole history and chunk"
             )
-        image = image + action_embeds.to(image.dtype)
+        actions = action_embeds.to(image.dtype)
+        fused = self.config.action_fusion == "channels"
+        image = self.fuse_actions(torch.cat([image, actions], dim=-1)) if fused else image + actions
         text = self.context_embedder(encoder_hidden_states, timestep, encoder_attention_mask)
 
         mask = None
         if encoder_attention_mask is not None and not attend_to_padding:
             everywhere = encoder_attention_mask.new_ones(image.shape[:2], dtype=torch.bool)
-            mask = torch.cat([everywhere, encoder_attention_mask.bool()], dim=1)[:, None, None]  # [B, 1, 1, keys]
+            # keys come as each rank has them, image before text
+            pieces = zip(everywhere.chunk(ranks, dim=1), encoder_attention_mask.bool().chunk(ranks, dim=1), strict=True)
+            mask = torch.cat([part for piece in pieces for part in piece], dim=1)[:, None, None]  # [B, 1, 1, keys]
         checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
         for block in (*self.transformer_blocks, *self.single_transformer_blocks):
             if checkpointing:
@@ -311,10 +324,19 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
 
     def _add_guess(self, residual: Tensor, inputs: Tensor, sigma: Tensor) -> Tensor:
         channels, trust = self.config.out_channels, self.config.scene_trust
-        noisy, condition, mask = inputs.split([channels, channels, 1], dim=1)
+        noisy, condition, mask = torch.split(inputs, [channels, channels, 1], dim=1)
         if not trust:
             return linear_velocity(noisy, residual, sigma)
         return linear_velocity(noisy, residual, sigma, mean=mask * condition, variance=1 - trust * mask)
+
+    def _ranks_with_equal_pieces(self) -> int:
+        """Processes that share the tokens in pieces of one length, as training does; 1 where pieces may differ."""
+        parallel = getattr(self, "_parallel_config", None)
+        context = parallel.context_parallel_config if parallel else None
+        if context is None or context.ring_degree > 1 or context.ulysses_anything:
+            return 1
+        ranks: int = context.ulysses_degree
+        return ranks
 
     def _unpatchify(self, patches: Tensor, frames: int, height: int, width: int) -> Tensor:
         """[B, T*h*w/p^2, C*p*p] -> [B, C, T, h, w]."""

@@ -4,9 +4,18 @@ Neighbouring tiles overlap by a quarter and are blended linearly. Clips no longe
 time; the defaults of diffusers, which cut after 16 frames even without spatial tiles, change the result grossly.
 """
 
+from typing import Any
+
 from diffusers import AutoencoderKLHunyuanVideo
 
-__all__ = ["set_vae_tiling"]
+__all__ = ["keep_clips_whole", "set_vae_tiling"]
+
+
+def keep_clips_whole(vae: Any) -> None:
+    """Turn off what diffusers does without being asked: pieces of 12 frames, which change the result grossly."""
+    for flag in ("use_framewise_encoding", "use_framewise_decoding"):
+        if hasattr(vae, flag):
+            setattr(vae, flag, False)
 
 
 def set_vae_tiling(

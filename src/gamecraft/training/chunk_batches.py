@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from gamecraft.training.history_sampling import (
     sample_kind,
 )
 from gamecraft.training.latents import LatentChunk, LatentDataset
+from gamecraft.training.motion_sampling import ClipOrder, MotionSampling
 from gamecraft.trajectory import relative_to
 
 __all__ = ["ChunkBatch", "ChunkSampler", "Dropping", "collate"]
@@ -95,7 +95,7 @@ def collate(chunks: Sequence[LatentChunk], kind: HistoryKind, captions: Sequence
 class ChunkSampler:
     """Draws batch number k of `batch_size` chunks from (seed, k) alone.
 
-    Every recording appears once before any appears again; which of its chunks is drawn at random.
+    Every clip of an epoch appears once before any appears again; which of its chunks is drawn at random.
     """
 
     def __init__(
@@ -109,8 +109,13 @@ class ChunkSampler:
         dropping: Dropping,
         own_history: OwnHistory | None = None,
         older_view: float = 0.0,
+        motion: MotionSampling | None = None,
+        backwards: LatentDataset | None = None,
     ) -> None:
-        """older_view: share of the batches whose chunks are also seen from one chunk further back."""
+        """older_view: share of the batches whose chunks are also seen from one chunk further back.
+
+        motion: which clips are drawn. backwards: the same clips played backwards, to be drawn as well.
+        """
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed
@@ -119,7 +124,7 @@ class ChunkSampler:
         self._dropping = dropping
         self._older_view = older_view
         self._own_share = own_history.share if own_history else 0.0
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._order = ClipOrder([dataset, backwards] if backwards else [dataset], motion or MotionSampling(), seed)
 
     def generator(self, number: int) -> torch.Generator:
         """The source of everything random in batch `number`."""
@@ -140,8 +145,8 @@ class ChunkSampler:
         low = max(low, (images - 1) * STRIDES_PER_CHUNK)
         places = torch.randint(low, high, (self._batch_size,), generator=generator).tolist()
         chunks = [
-            self._dataset.chunk(clip, place, history_clips(kind), images)
-            for clip, place in zip(self._recordings(number), places, strict=True)
+            dataset.chunk(clip, place, history_clips(kind), images)
+            for (dataset, clip), place in zip(self._recordings(number), places, strict=True)
         ]
         long, dropped, still = torch.rand(3, self._batch_size, generator=generator).tolist()
         captions = [
@@ -160,10 +165,5 @@ class ChunkSampler:
         seen = tuple(corrupt(image, self._history_noise, generator) for image in batch.images)
         return replace(batch, history=history, images=seen, own_history=own)
 
-    def _recordings(self, number: int) -> list[int]:
-        count = len(self._dataset)
-        positions = range(number * self._batch_size, (number + 1) * self._batch_size)
-        return [int(self._order(position // count)[position % count]) for position in positions]
-
-    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
-        return np.random.default_rng([self._seed, epoch]).permutation(len(self._dataset))
+    def _recordings(self, number: int) -> list[tuple[LatentDataset, int]]:
+        return self._order.clips(number * self._batch_size, self._batch_size)

@@ -7,7 +7,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from gamecraft.commands.quiet import quiet_libraries
 from gamecraft.errors import InputError
+from gamecraft.runtime import is_writer
 from gamecraft.training.config import apply_overrides, build_config, load_recipe
 
 __all__ = ["TASKS", "Task", "add_arguments", "add_parser", "run", "train"]
@@ -48,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace, *, tasks: Sequence[str]) -> None:
     """Run the recipe of parsed arguments, which must be one of `tasks`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    level = logging.INFO if is_writer() else logging.WARNING  # of several processes one reports
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     name, values = load_recipe(args.config, args.set)
     if name not in tasks:
@@ -57,7 +60,9 @@ def train(args: argparse.Namespace, *, tasks: Sequence[str]) -> None:
     if args.run:
         values = apply_overrides(values, [f"{task.run_key}={json.dumps(args.run)}"])
     module = importlib.import_module(task.module)
-    getattr(module, task.function)(build_config(getattr(module, task.config), values))
+    config = build_config(getattr(module, task.config), values)
+    quiet_libraries()
+    getattr(module, task.function)(config)
 
 
 def add_arguments(parser: argparse.ArgumentParser, example: str = "recipes/mini_transformer.yaml") -> None:

@@ -5,7 +5,8 @@ FOLDER/latents/NAME/00000.safetensors, one file per shard of N clips, float16 an
     chunks [N, S, C, t, h, w]   chunk j is frames [stride j, stride j + chunk_frames), each chunk encoded on its own
     images [N, S, C, 1, h, w]   the single frame before chunk j, encoded alone (for j = 0, which has none, frame 0)
 
-The stride is a third of the chunk, so chunk j continues chunk j - 3.
+The stride is a third of the chunk, so chunk j continues chunk j - 3. The clips played backwards are another cache,
+NAME-backwards: an autoencoder that is causal in time makes other latents of them.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -41,14 +42,16 @@ def encode_dataset(
     name: str,
     *,
     chunk_frames: int = 9,
+    backwards: bool = False,
     part: tuple[int, int] = (0, 1),
     on_shard: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the latent cache `name` of a dataset folder, shard by shard; finished shards are kept.
+    """Write the latent cache `name` of a dataset folder, shard by shard; whole files are kept, damaged ones made again.
 
     Args:
         vae: any video autoencoder with the interface of diffusers.
         chunk_frames: frames per chunk, a multiple of 3 that the autoencoder accepts.
+        backwards: encode the clips played backwards.
         part: (i, n) takes every n-th shard from number i on, for several processes.
         on_shard: called with (shards done, shards to do) after each shard.
 
@@ -57,14 +60,14 @@ def encode_dataset(
     """
     if chunk_frames % _STRIDES_PER_CHUNK:
         raise InputError(f"chunk_frames is {chunk_frames}, expected a multiple of {_STRIDES_PER_CHUNK}")
-    dataset = ClipDataset(folder)
+    dataset = ClipDataset(folder, backwards=backwards)
     target = _cache_folder(dataset, name)
     target.mkdir(parents=True, exist_ok=True)
     shards = [list(group) for _, group in itertools.groupby(range(len(dataset)), dataset.shard_of)]
     shards = shards[part[0] :: part[1]]
     for done, numbers in enumerate(shards):
         path = target / f"{dataset.shard_of(numbers[0])}.safetensors"
-        if path.exists():
+        if path.exists() and _open(path) is not None:
             _check_same_code(path, _encode_clip(vae, dataset[numbers[0]], chunk_frames))
         else:
             encoded = [_encode_clip(vae, dataset[number], chunk_frames) for number in numbers]
@@ -80,7 +83,7 @@ def encode_dataset(
 
 
 def _cache_folder(dataset: ClipDataset, name: str) -> Path:
-    return dataset.folder / "latents" / name
+    return dataset.folder / "latents" / (f"{name}-backwards" if dataset.backwards else name)
 
 
 def _encode_clip(vae: Any, clip: Clip, chunk_frames: int) -> tuple[Tensor, Tensor]:
@@ -106,6 +109,15 @@ def _check_same_code(path: Path, expected: tuple[Tensor, Tensor]) -> None:
         found = file.get_slice("chunks")[:1][0]
     if found.shape != expected[0].shape or not torch.allclose(found.float(), expected[0].float(), atol=0.05):
         raise InputError(f"{path} holds latents of another autoencoder or chunk length; choose another cache name")
+
+
+def _open(path: Path) -> Any | None:
+    """A file of latents, or None with a warning if it is damaged."""
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,24 +154,41 @@ class LatentChunk:
 
 
 class LatentDataset:
-    """Reads a latent cache together with its clips. Files are memory-mapped and opened when first used.
+    """Reads a latent cache together with its clips; files are memory-mapped.
 
-    InputError if the cache is missing or incomplete.
+    Files that are damaged are left out with a warning; ``damaged`` names their shards.
+
+    Args:
+        folder, name: the dataset and the cache.
+        backwards: the clips played backwards.
+
+    InputError if the cache is missing or incomplete, or nothing of it can be read.
     """
 
-    def __init__(self, folder: str | Path, name: str) -> None:
-        self.clips = ClipDataset(folder)
+    def __init__(self, folder: str | Path, name: str, *, backwards: bool = False) -> None:
+        self.clips = ClipDataset(folder, backwards=backwards)
         self.folder = _cache_folder(self.clips, name)
         missing = [shard for shard in self.clips.shards if not (self.folder / f"{shard}.safetensors").exists()]
         if missing:
             raise InputError(
                 f"{self.folder} lacks {len(missing)} of {len(self.clips.shards)} shards (first: {missing[0]}); "
-                "encode the dataset first"
+                f"encode the dataset first{', with --backwards' if backwards else ''}"
             )
-        shards = [self.clips.shard_of(number) for number in range(len(self.clips))]
-        self._rows = [(shard, row) for shard, group in itertools.groupby(shards) for row, _ in enumerate(group)]
-        self._files: dict[str, Any] = {}
-        first = self._open(shards[0])
+        files = {shard: _open(self.folder / f"{shard}.safetensors") for shard in self.clips.shards}
+        self._files = {shard: file for shard, file in files.items() if file is not None}
+        self.damaged = [shard for shard in self.clips.shards if shard not in self._files]
+        shards = itertools.groupby(range(len(self.clips)), self.clips.shard_of)
+        self._rows = [
+            (clip, shard, row) for shard, clips in shards if shard in self._files for row, clip in enumerate(clips)
+        ]
+        if not self._rows:
+            raise InputError(f"every file in {self.folder} is damaged; encode the dataset again")
+        if self.damaged:
+            logger.warning(
+                "%s: %d of %d shards are damaged and left out (first: %s); %d clips are left; encode the dataset again",
+                self.folder, len(self.damaged), len(self.clips.shards), self.damaged[0], len(self._rows),
+            )  # fmt: skip
+        first = next(iter(self._files.values()))
         self.chunk_frames = int(first.metadata()["chunk_frames"])
         self.chunks_per_clip, *shape = first.get_slice("chunks").get_shape()[1:]
         self.latent_shape: tuple[int, ...] = tuple(shape)
@@ -184,15 +213,14 @@ class LatentDataset:
             history=tuple(self._read("chunks", clip, number) for number in before),
             start=chunk * self.chunk_frames // _STRIDES_PER_CHUNK,
             frames=self.chunk_frames,
-            clip=self.clips[clip],
+            clip=self.clip(clip),
         )
 
-    def _read(self, tensor: str, clip: int, chunk: int) -> Tensor:
-        shard, row = self._rows[clip]
-        value: Tensor = self._open(shard).get_slice(tensor)[row : row + 1, chunk : chunk + 1]
-        return value[0, 0]
+    def clip(self, clip: int) -> Clip:
+        """Clip number `clip` of those whose latents can be read."""
+        return self.clips[self._rows[clip][0]]
 
-    def _open(self, shard: str) -> Any:
-        if shard not in self._files:
-            self._files[shard] = safe_open(self.folder / f"{shard}.safetensors", framework="pt")
-        return self._files[shard]
+    def _read(self, tensor: str, clip: int, chunk: int) -> Tensor:
+        _, shard, row = self._rows[clip]
+        value: Tensor = self._files[shard].get_slice(tensor)[row : row + 1, chunk : chunk + 1]
+        return value[0, 0]

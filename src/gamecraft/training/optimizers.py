@@ -84,13 +84,15 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__([{"params": list(params)}], {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient; a closure is not supported."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
             gradients = [p.grad for p in parameters]
             for p in parameters:
                 self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
@@ -109,28 +111,33 @@ class Muon(torch.optim.Optimizer):
 
 
 class MuonAdamW:
-    """Muon on `hidden` and AdamW on `other` parameters as one optimizer whose step takes the schedule's factor."""
+    """Muon on `hidden` and AdamW on `other` parameters as one optimizer whose step takes the schedule's factor.
+
+    Without a rate for Muon, AdamW has them all.
+    """
 
     def __init__(
         self,
         hidden: list[nn.Parameter],
         other: list[nn.Parameter],
         *,
-        muon_rate: float,
+        muon_rate: float | None,
         adam_rate: float,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.98),
     ) -> None:
+        if muon_rate is None:
+            hidden, other = [], [*hidden, *other]
         matrices = [p for p in other if p.ndim >= 2]
         vectors = [p for p in other if p.ndim < 2]  # biases and gains are not decayed
-        self.muon = Muon(hidden, lr=muon_rate, weight_decay=weight_decay)
+        self.muon = Muon(hidden, lr=muon_rate or 0.0, weight_decay=weight_decay)
         self.adamw = torch.optim.AdamW(
             [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}],
             lr=adam_rate,
             betas=betas,
             fused=True,
         )
-        self._peaks = ((self.muon, muon_rate), (self.adamw, adam_rate))
+        self._peaks = ((self.muon, muon_rate or 0.0), (self.adamw, adam_rate))
 
     def step(self, factor: float = 1.0) -> None:
         """One update at `factor` times the peak rates; the gradients are cleared."""
@@ -139,6 +146,14 @@ class MuonAdamW:
                 group["lr"] = peak * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+    def fill_state(self) -> None:
+        """Let all state exist, with an update that changes nothing, so that a checkpoint can be read into it."""
+        for optimizer, _ in self._peaks:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = torch.zeros_like(parameter)
+        self.step(0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of both, for a checkpoint."""

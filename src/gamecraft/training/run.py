@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import threading
 import zipfile
@@ -27,7 +28,6 @@ __all__ = ["Ema", "RunFolder", "StopSignal", "write_atomically"]
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{9})\.pt")
-_KEPT_CHECKPOINTS = 2
 
 
 @contextmanager
@@ -51,6 +51,8 @@ def write_atomically(path: Path) -> Iterator[Path]:
 class RunFolder:
     """Checkpoints (`checkpoint-NNNNNNNNN.pt`, the last two) and a log (`log.jsonl`) of one training run."""
 
+    kept = 2
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
@@ -67,21 +69,49 @@ class RunFolder:
         return sorted(file for file in self.path.iterdir() if _CHECKPOINT_NAME.fullmatch(file.name))
 
     def save_checkpoint(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write `state` (tensors, numbers, strings and containers of them) atomically as the checkpoint of `step`."""
+        """Write `state` (tensors, numbers, strings and containers of them) atomically as the checkpoint of `step`.
+
+        CheckpointError if the disk does not take it; the checkpoints before stay.
+        """
         target = self.path / f"checkpoint-{step:09d}.pt"
-        with write_atomically(target) as temporary:
-            torch.save({**state, "step": step}, temporary)
-        for old in self.checkpoints()[:-_KEPT_CHECKPOINTS]:
+        try:
+            with write_atomically(target) as temporary:
+                torch.save({**state, "step": step}, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
+            raise self.not_saved(target, error) from error
+        for old in self.checkpoints()[: -self.kept]:
             old.unlink()
         return target
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The newest readable checkpoint with its `step`, or None in a fresh folder.
+    def not_saved(self, target: Path, error: Exception) -> CheckpointError:
+        """What to say when a checkpoint could not be written, of which nothing is left."""
+        self.remove_partial()
+        whole = self.checkpoints()
+        left = f"{whole[-1].name} is whole" if whole else "there is none before it"
+        free = shutil.disk_usage(self.path).free / 1e9
+        return CheckpointError(
+            f"{target.name} could not be written to {self.path}, where {free:.1f} GB are free "
+            f"({str(error).splitlines()[0]}); {left}: make room and give the same command again"
+        )
+
+    def remove_partial(self) -> None:
+        """Give back the room of checkpoints whose writing was interrupted."""
+        for partial in self.path.glob("checkpoint-*.tmp"):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)
+
+    def load_checkpoint(self, into: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """The newest readable checkpoint with its `step`, or None in a fresh folder. `into` is for sharded ones.
 
         A damaged newest file falls back to the one before it. CheckpointError if there are files and none is readable.
         Afterwards the first `log` drops the records past the resumed step, which the run will write again.
         """
-        self._resumed_step, self._log_ready = -1, False
+        self.resume_log(-1)
+        self.remove_partial()
+        if any(path.is_dir() for path in self.path.glob("checkpoint-*")):
+            raise CheckpointError(f"{self.path} is of a run with shard: true; choose another folder")
         files = self.checkpoints()
         for file in reversed(files):
             try:
@@ -89,11 +119,15 @@ class RunFolder:
             except Exception as error:  # torch and pickle raise many types for damaged files
                 logger.warning("checkpoint %s is damaged (%s); trying the one before", file, error)
                 continue
-            self._resumed_step = int(state["step"])
+            self.resume_log(int(state["step"]))
             return state
         if files:
             raise CheckpointError(f"none of the checkpoints in {self.path} is readable; remove them to start anew")
         return None
+
+    def resume_log(self, step: int) -> None:
+        """Let the next `log` drop the records past `step`."""
+        self._resumed_step, self._log_ready = step, False
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record, which has its `step`, to `log.jsonl`."""

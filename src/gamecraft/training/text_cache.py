@@ -1,5 +1,6 @@
 """Captions as the transformer sees them in training: all of one length, each encoded once."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,18 @@ from transformers import AutoTokenizer, CLIPTextModel, LlamaModel
 from gamecraft.errors import CheckpointError
 from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 
-__all__ = ["TextCache"]
+__all__ = ["TextCache", "prompt_settings"]
+
+
+def prompt_settings(folder: str | Path) -> PromptSettings:
+    """How the model in a folder feeds prompts to its text encoders; the defaults for a folder without an index."""
+    index = Path(folder) / "model_index.json"
+    if not index.is_file():
+        return PromptSettings()
+    try:
+        return PromptSettings(**(json.loads(index.read_text(encoding="utf-8")).get("prompt_settings") or {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} does not say how prompts are fed to the text encoders: {error}") from error
 
 
 class TextCache:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,21 +15,27 @@ from accelerate import Accelerator
 from diffusers import FlowMatchEulerDiscreteScheduler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from gamecraft.assembly import SAMPLING_FILE
 from gamecraft.errors import InputError
 from gamecraft.history import History
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.parallel import lost_ranks_told
 from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions, initialize
 from gamecraft.training.chunk_batches import ChunkBatch, ChunkSampler
 from gamecraft.training.latents import LatentDataset
+from gamecraft.training.lora import add_lora
 from gamecraft.training.objectives import flow_loss, interpolate, sample_sigmas
 from gamecraft.training.optimizers import MuonAdamW, learning_rate_factor, split_parameters
 from gamecraft.training.run import Ema, RunFolder, StopSignal
-from gamecraft.training.text_cache import TextCache
+from gamecraft.training.saving import TrainedWeights, save_trained
+from gamecraft.training.sequence_sharing import share_sequence
+from gamecraft.training.sharding import ShardedRunFolder, shard, whole_state
+from gamecraft.training.text_cache import TextCache, prompt_settings
+from gamecraft.training.tracking import Trackers, check_trackers, project
 from gamecraft.training.transformer_evaluation import HeldOut, load_autoencoder
 
 if TYPE_CHECKING:
@@ -50,14 +53,15 @@ def run_training(trainer: Trainer) -> GameCraftTransformer3DModel:
     the step alone, so a run that was killed and started again gives, on the same machine, the weights of one that was
     not.
     """
-    trainer.resume()
     steps = trainer.config.max_steps
-    with StopSignal() as stop, _progress(steps, trainer.is_main) as show:
+    with lost_ranks_told(), StopSignal() as stop, _progress(steps, trainer.is_main) as show:
+        trainer.resume()
         while trainer.step < steps and not trainer.any_process(stop.requested):
             trainer.train_step()
             trainer.keep_records(finished=trainer.step == steps)
             show(trainer)
         trainer.save_checkpoint()
+        trainer.trackers.close()
     trained: GameCraftTransformer3DModel = trainer.transformer
     trainer.ema.copy_to(trained)
     return trained
@@ -68,13 +72,20 @@ class Trainer:
 
     def __init__(self, config: TransformerTraining) -> None:
         self.config = config
+        check_trackers(config.trackers)
         self.accelerator = Accelerator(
-            mixed_precision=config.precision, gradient_accumulation_steps=config.accumulation
+            cpu=not torch.accelerator.is_available(),  # or else it ignores torchrun on machines without one
+            mixed_precision=config.precision,
+            gradient_accumulation_steps=config.accumulation,
+            log_with=list(config.trackers),
+            project_config=project(Path(config.run)),
         )
         device = self.accelerator.device
-        self.run = RunFolder(config.run)
+        self.trackers = Trackers(self.accelerator)
+        self.run = (ShardedRunFolder if config.shard else RunFolder)(config.run)
         dataset = LatentDataset(config.data, config.latents)
-        self.text = TextCache(config.text, config.prompt, device, capacity=2 * len(dataset))
+        prompt = config.prompt or prompt_settings(config.text)
+        self.text = TextCache(config.text, prompt, device, capacity=2 * len(dataset))
         self.sampler = ChunkSampler(
             dataset,
             batch_size=config.batch_size,
@@ -84,13 +95,15 @@ class Trainer:
             dropping=config.dropping,
             own_history=config.own_history,
             older_view=config.older_view if config.depth else 0.0,
+            motion=config.motion,
+            backwards=LatentDataset(config.data, config.latents, backwards=True) if config.motion.reverse else None,
         )
-        self.transformer = build_transformer(config, dataset, self.text).to(device)
+        self.transformer = build_transformer(config, dataset, self.text)
+        if config.gradient_checkpointing:
+            self.transformer.enable_gradient_checkpointing()
         clips = dataset.clips
-        directions = pixel_directions(clips.intrinsics, clips.height, clips.width)
-        self.model = self.accelerator.prepare_model(
-            BatchTransformer(self.transformer, directions, compiled=config.compile).to(device)
-        )
+        self.directions = pixel_directions(clips.intrinsics, clips.height, clips.width).to(device)
+        self.model = self.prepare(self.on_batches(self.transformer))
         self.optimizer = MuonAdamW(
             *split_parameters(self.transformer),
             muon_rate=config.muon_lr,
@@ -105,7 +118,7 @@ class Trainer:
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=config.shift)
         self.ema = Ema(self.transformer, config.ema_decay)
         self.held_out = HeldOut(
-            BatchTransformer(self.transformer, directions, compiled=False).to(device),
+            BatchTransformer(self.transformer, self.directions, compiled=False),
             LatentDataset(config.held_out, config.latents),
             self.text,
             autoencoder,
@@ -126,15 +139,38 @@ class Trainer:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
 
+    @property
+    def together(self) -> bool:
+        """Whether the processes hold parts of one model, so that all must take part in whatever it does."""
+        return self.config.shard or self.config.context_parallel > 1
+
+    def on_batches(self, transformer: GameCraftTransformer3DModel) -> BatchTransformer:
+        """A model on this process's device, or this process's part of it, as batches are given to it."""
+        config, device = self.config, self.accelerator.device
+        if config.context_parallel > 1:
+            share_sequence(transformer, config.context_parallel, device)
+        if not config.shard:
+            return BatchTransformer(transformer.to(device), self.directions, compiled=config.compile)
+        shard(transformer, device, half=config.precision == "bf16", compiled=config.compile)
+        return BatchTransformer(transformer, self.directions, compiled=False)
+
+    def prepare(self, model: BatchTransformer) -> Any:
+        """The model with mixed precision, and with its gradients averaged over the processes."""
+        return self.accelerator.prepare_model(model, evaluation_mode=self.config.shard)
+
     def resume(self) -> None:
         """Continue from the newest checkpoint of the run folder, if there is one."""
-        state = self.run.load_checkpoint()
-        if state is None:
-            return
-        for name, part in self.parts().items():
-            part.load_state_dict(state[name])
-        self.step = state["step"]
-        logger.info("resumed %s at step %d", self.run.path, self.step)
+        if self.config.shard and self.run.checkpoints():
+            for part in self.parts().values():
+                if isinstance(part, MuonAdamW):
+                    part.fill_state()
+        state = self.run.load_checkpoint(self._state() if self.config.shard else None)
+        if state is not None:
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
+            self.step = state["step"]
+            logger.info("resumed %s at step %d", self.run.path, self.step)
+        self.trackers.start(self.step)
 
     def any_process(self, flag: bool) -> bool:
         """Whether any process has the flag set: all of them must leave the loop at the same step."""
@@ -148,6 +184,7 @@ class Trainer:
         start, config = time.monotonic(), self.config
         loss = sum(self._micro_step(micro) for micro in range(config.accumulation)) / config.accumulation
         norm = torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), config.clip_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         factor = learning_rate_factor(self.step, config.max_steps, config.schedule)
         self.optimizer.step(factor)
         self.ema.update(self.transformer)
@@ -159,24 +196,29 @@ class Trainer:
 
     def keep_records(self, *, finished: bool) -> None:
         """Write what is due: checkpoint, averaged model with its measures and samples."""
-        if not self.is_main:
-            return
         now = time.monotonic()
-        if finished or now - self._sample_time > 60 * self.config.sample_every_minutes:
+        sample = finished or now - self._sample_time > 60 * self.config.sample_every_minutes
+        save = now - self._checkpoint_time > 60 * self.config.checkpoint_minutes
+        if self.together:  # their clocks differ
+            sample, save = self.any_process(sample), self.any_process(save)
+        if sample and (self.is_main or self.together):
             self._evaluate()
             self._sample_time = time.monotonic()
-        if now - self._checkpoint_time > 60 * self.config.checkpoint_minutes:
+        if save:
             self.save_checkpoint()
             self._checkpoint_time = time.monotonic()
 
     def save_checkpoint(self) -> None:
-        """Write everything a resumed run needs; other processes hold the same and write nothing."""
-        if self.is_main:
-            self.run.save_checkpoint(self.step, {name: part.state_dict() for name, part in self.parts().items()})
+        """Write everything a resumed run needs; unless the model is divided, the main process has all of it."""
+        if self.is_main or self.config.shard:
+            self.run.save_checkpoint(self.step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts().items()}
 
     def parts(self) -> dict[str, Any]:
         """Everything whose state a checkpoint holds, by its name there."""
-        return {"transformer": self.transformer, "optimizer": self.optimizer, "ema": self.ema}
+        return {"transformer": TrainedWeights(self.transformer), "optimizer": self.optimizer, "ema": self.ema}
 
     def loss(self, batch: ChunkBatch, text: PromptEmbeds, generator: torch.Generator) -> Tensor:
         """What is minimised, for a batch whose captions were encoded as `text`."""
@@ -188,12 +230,16 @@ class Trainer:
 
     def draw(self, micro: int) -> tuple[ChunkBatch, PromptEmbeds, torch.Generator]:
         """The batch of a micro-step, which no other one, process or step has, its text and the source of its noise."""
+        share = self.config.context_parallel  # processes that compute one batch
         number = self.step * self.config.accumulation + micro
-        number = number * self.accelerator.num_processes + self.accelerator.process_index
+        number = number * (self.accelerator.num_processes // share) + self.accelerator.process_index // share
         generator = self.sampler.generator(number)
         batch = self.sampler.draw(number, generator)
         text = self.text(batch.captions)
-        if batch.own_history:
+        own = batch.own_history
+        if self.config.shard and self.config.own_history.share and self.any_process(own) and not own:
+            self._sample(batch, text, torch.zeros_like(batch.latents))  # another one samples and needs the whole model
+        if own:
             batch = self._with_own_history(batch, text, generator)
         elif self.scenes:
             batch = self.scenes.show(batch)
@@ -203,7 +249,8 @@ class Trainer:
         """Gradients of one batch."""
         with self.accelerator.accumulate(self.model):
             loss = self.loss(*self.draw(micro))
-            self.accelerator.backward(loss)
+            # of processes that share a batch each has a part of its gradient, and the average over all is taken
+            self.accelerator.backward(loss * self.config.context_parallel)
         return float(loss.detach())
 
     def _with_own_history(self, batch: ChunkBatch, text: PromptEmbeds, generator: torch.Generator) -> ChunkBatch:
@@ -222,22 +269,28 @@ class Trainer:
         )
         if self.scenes:
             last = self.scenes.show(last)
-        made = self.accelerator.unwrap_model(self.model).sample(
-            last,
-            torch.randn(clip.shape, generator=generator),
-            Conditions.of(last, text),
+        made = self._sample(last, text, torch.randn(clip.shape, generator=generator))
+        batch = replace(batch, history=History(clips=(made,), poses=(poses,)), own_history=False)
+        return self.scenes.show(batch, made=made) if self.scenes else batch
+
+    def _sample(self, batch: ChunkBatch, text: PromptEmbeds, noise: Tensor) -> Tensor:
+        """Chunks [B, C, t, h, w] that the model makes of noise, after the history of a batch."""
+        made: Tensor = self.accelerator.unwrap_model(self.model).sample(
+            batch,
+            noise,
+            Conditions.of(batch, text),
             self.scheduler,
             steps=self.config.own_history.steps,
             autocast=torch.bfloat16 if self.config.precision == "bf16" else None,
         )
-        batch = replace(batch, history=History(clips=(made,), poses=(poses,)), own_history=False)
-        return self.scenes.show(batch, made=made) if self.scenes else batch
+        return made
 
     def _log(self, *, gradient_norm: float, factor: float) -> None:
         samples = len(self._losses) * self.config.batch_size * self.config.accumulation
+        loss = torch.tensor(sum(self._losses) / len(self._losses), device=self.accelerator.device)
         self.last_record = {
             "step": self.step,
-            "loss": sum(self._losses) / len(self._losses),
+            "loss": float(self.accelerator.reduce(loss, "mean")),
             "gradient_norm": gradient_norm,
             "learning_rate_factor": factor,
             "ms_per_sample": 1000 * self._busy / samples,
@@ -245,6 +298,7 @@ class Trainer:
         self._losses, self._busy = [], 0.0
         if self.is_main:
             self.run.log(self.last_record)
+            self.trackers.scalars({"train": self.last_record}, self.step)
             logger.info("%s", _rounded(self.last_record))
 
     def _evaluate(self) -> None:
@@ -252,14 +306,20 @@ class Trainer:
         sheet = self.run.path / "sheets" / f"{self.step:06d}.png"
         self.transformer.eval()
         with self.ema.applied(self.transformer):
-            sampling = {"shift": self.config.shift, **self.sampling}
-            _save_model(self.transformer, self.run.path / "transformer", sampling)
-            losses, samples = self.held_out.losses(), self.held_out.sheet(sheet)
+            weights = whole_state(self.transformer)
+            if self.is_main:
+                save_trained(self.transformer, weights, self.run.path, {"shift": self.config.shift, **self.sampling})
+            losses, samples = self.held_out.losses(), self.held_out.sheet(sheet if self.is_main else None)
         self.transformer.train()
+        if not self.is_main:
+            return
         for number, sample in enumerate(samples):
             logger.info("step %d, held-out sample %d: %s", self.step, number, _rounded(sample))
         logger.info("step %d, held-out loss %s", self.step, _rounded(losses))
         self.run.log({"step": self.step, "held_out": losses, "samples": samples})
+        means = {name: sum(row[name] for row in samples) / len(samples) for name in samples[0]} if samples else {}
+        self.trackers.scalars({"held_out": losses, "samples": means}, self.step)
+        self.trackers.picture("samples", sheet, self.step)
 
 
 def build_transformer(
@@ -277,7 +337,7 @@ def build_transformer(
     transformer: GameCraftTransformer3DModel
     if config.init_from is not None:
         transformer = GameCraftTransformer3DModel.from_pretrained(
-            config.init_from, scene_trust=config.model.scene_trust
+            config.init_from, torch_dtype=_stored(config), scene_trust=config.model.scene_trust
         )
         for name, value in derived.items():
             if transformer.config[name] != value:
@@ -285,6 +345,8 @@ def build_transformer(
                     f"the transformer in {config.init_from} has {name} {transformer.config[name]}, "
                     f"the data and text encoders need {value}"
                 )
+        if config.lora is not None:
+            add_lora(transformer, config.lora, config.seed)
         transformer.train()
         return transformer
     with torch.random.fork_rng():
@@ -294,17 +356,9 @@ def build_transformer(
     return transformer
 
 
-def _save_model(transformer: GameCraftTransformer3DModel, folder: Path, sampling: dict[str, float]) -> None:
-    """Write a model folder that appears whole, with how it is to be sampled."""
-    partial, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
-    shutil.rmtree(partial, ignore_errors=True)
-    transformer.save_pretrained(partial)
-    (partial / SAMPLING_FILE).write_text(json.dumps(sampling, indent=2) + "\n")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _stored(config: TransformerTraining) -> torch.dtype:
+    """What is trained is kept in float32; a base that stays as it is, in what it computes in."""
+    return torch.bfloat16 if config.lora is not None and config.precision == "bf16" else torch.float32
 
 
 @contextmanager

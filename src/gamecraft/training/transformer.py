@@ -8,7 +8,10 @@ from gamecraft.models.text import PromptSettings
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.training.chunk_batches import Dropping
 from gamecraft.training.history_sampling import HistoryMix, OwnHistory
+from gamecraft.training.lora import LoraSettings
+from gamecraft.training.motion_sampling import MotionSampling
 from gamecraft.training.optimizers import Schedule
+from gamecraft.training.tracking import TrackerName
 from gamecraft.training.trainer import Trainer, run_training
 from gamecraft.training.transformer_evaluation import EvaluationSettings
 
@@ -31,6 +34,7 @@ class TransformerShape:
     rope_per_radian: float = 8.0
     rope_values: bool = True
     history_rays: Literal["zero", "true"] = "true"
+    action_fusion: Literal["add", "channels"] = "add"
     prediction: Literal["velocity", "residual"] = "residual"
     scene_trust: float = 0.0
     """Also set on a model of `init_from`."""
@@ -58,8 +62,11 @@ class TransformerTraining:
     """Share of the batches in which the scene is also seen from one chunk further back."""
     init_from: str | None = None
     """Folder of a saved transformer whose shape and weights to start from."""
+    lora: LoraSettings | None = None
+    """Train low-rank layers beside those of `init_from` and not the model itself."""
     model: TransformerShape = field(default_factory=TransformerShape)
-    prompt: PromptSettings = field(default_factory=PromptSettings)
+    prompt: PromptSettings | None = None
+    """How captions are fed to the text encoders; by default as the model in the folder `text` does."""
     max_steps: int = 4000
     """Optimizer steps; may be changed when a run is resumed, which moves the end of the schedule."""
     batch_size: int = 16
@@ -67,7 +74,8 @@ class TransformerTraining:
     accumulation: int = 1
     """Micro-steps per optimizer step."""
     schedule: Schedule = field(default_factory=Schedule)
-    muon_lr: float = 0.01
+    muon_lr: float | None = 0.01
+    """Without it AdamW has all weights."""
     adamw_lr: float = 6e-4
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -79,9 +87,18 @@ class TransformerTraining:
     history_noise: float = 0.1
     """Largest standard deviation of the noise on history latents."""
     own_history: OwnHistory = field(default_factory=OwnHistory)
+    motion: MotionSampling = field(default_factory=MotionSampling)
     dropping: Dropping = field(default_factory=Dropping)
     precision: Literal["no", "bf16"] = "bf16"
     compile: bool = True
+    gradient_checkpointing: bool = False
+    """Compute the blocks again in the backward pass and keep nothing of them: a third more time, far less memory."""
+    shard: bool = False
+    """Divide weights, gradients and optimizer among the processes (FSDP2)."""
+    context_parallel: int = 1
+    """Processes that share the tokens of each batch."""
+    trackers: tuple[TrackerName, ...] = ("tensorboard",)
+    """Where the log goes beside the console and log.jsonl."""
     seed: int = 0
     checkpoint_minutes: float = 3.0
     sample_every_minutes: float = 10.0
@@ -91,6 +108,10 @@ class TransformerTraining:
     def __post_init__(self) -> None:
         if min(self.max_steps, self.batch_size, self.accumulation, self.log_every) < 1:
             raise InputError("max_steps, batch_size, accumulation and log_every must be at least 1")
+        if self.context_parallel < 1 or (self.context_parallel > 1 and self.compile):
+            raise InputError("context_parallel is a number of processes, and more than 1 need compile: false")
+        if self.lora is not None and self.init_from is None:
+            raise InputError("lora trains layers beside a model: give the model's folder as init_from")
         if self.depth is not None and self.autoencoder is None:
             raise InputError("a scene memory (depth) needs the autoencoder that made the latents: give its folder")
 

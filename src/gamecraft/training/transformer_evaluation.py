@@ -15,6 +15,7 @@ from torch import Tensor
 from gamecraft.errors import CheckpointError
 from gamecraft.files import write_atomically
 from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.vae_tiling import keep_clips_whole
 from gamecraft.pictures import to_frames
 from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions
@@ -23,6 +24,7 @@ from gamecraft.training.history_sampling import HistoryKind, first_chunk, histor
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.objectives import flow_loss, interpolate
 from gamecraft.training.text_cache import TextCache
+from gamecraft.video import write_video
 
 __all__ = ["EvaluationSettings", "HeldOut", "load_autoencoder", "psnr"]
 
@@ -90,8 +92,10 @@ class HeldOut:
         return {"loss": float(np.mean(list(found.values()))), **found}
 
     @torch.no_grad()
-    def sheet(self, path: Path) -> list[dict[str, float]]:
-        """Sample chunks after a true clip and draw them: last history frame, then truth above sample.
+    def sheet(self, path: Path | None) -> list[dict[str, float]]:
+        """Sample chunks after a true clip and draw them, if given a path: last history frame, then truth above sample.
+
+        Beside the picture there is a video of the same name, truth to the left of the sample.
 
         Returns:
             per chunk, in dB: `psnr` and `psnr_freeze` (repeating the last history frame) in pixels against the true
@@ -100,12 +104,13 @@ class HeldOut:
         batch = self._batch(HistoryKind.CLIP, self._settings.sheet_rows)
         latents = self._sample(batch)
         rows: list[Image.Image] = []
+        videos = []
         results = []
         for i, (clip, chunk) in enumerate(self._places(HistoryKind.CLIP, len(latents))):
             result = {"psnr_latent": _decibel((latents[i] - batch.latents[i]).square().mean(), 1.0)}
             if self._autoencoder is not None:
-                recording = self._dataset.clips[clip].frames()
-                start = self._dataset.chunk(clip, chunk).start
+                true = self._dataset.chunk(clip, chunk)
+                recording, start = true.clip.frames(), true.start
                 truth, last = recording[start : start + self._dataset.chunk_frames], recording[start - 1]
                 sample, code = (self._decode(x[i]) for x in (latents, batch.latents))
                 result |= {
@@ -114,11 +119,13 @@ class HeldOut:
                     "psnr_code": psnr(code, truth),
                 }
                 rows += [_strip([last, *truth]), _strip([np.zeros_like(last), *sample])]
+                videos.append(np.concatenate([truth, sample], axis=2))
             results.append(result)
-        if rows:
+        if rows and path is not None:
             picture = Image.fromarray(np.concatenate([np.asarray(row) for row in rows]))
             with write_atomically(path) as temporary:
                 picture.save(temporary, format="PNG")
+            write_video(path.with_suffix(".mp4"), np.concatenate(videos, axis=1), self._dataset.clips.fps)
         return results
 
     def _sample(self, batch: ChunkBatch) -> Tensor:
@@ -160,7 +167,9 @@ def load_autoencoder(folder: str | Path) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder} is no autoencoder folder: it needs a config.json with _class_name") from error
     kind = AutoencoderPatchCode if name == AutoencoderPatchCode.__name__ else getattr(diffusers, name)
-    return kind.from_pretrained(folder).eval()
+    autoencoder = kind.from_pretrained(folder).eval()
+    keep_clips_whole(autoencoder)
+    return autoencoder
 
 
 def psnr(frames: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:

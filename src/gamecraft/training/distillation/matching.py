@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from gamecraft.errors import InputError
@@ -53,7 +54,7 @@ class MatchingDistiller(Trainer):
         self.teacher = Teacher(self, teacher)
         self.settings = settings
         self.sampling = {"num_inference_steps": settings.steps, "guidance_scale": 1.0}
-        self.critic = self.accelerator.prepare_model(beside(self, teacher))
+        self.critic = self.prepare(beside(self, teacher))
         self.critic_optimizer = MuonAdamW(
             *split_parameters(self.accelerator.unwrap_model(self.critic).transformer),
             muon_rate=config.muon_lr * settings.critic_rate,
@@ -89,7 +90,8 @@ class MatchingDistiller(Trainer):
         """Chunks [B, C, t, h, w] as sampled up to a random step, whose guess of the clean latents has a gradient."""
         steps, conditions = self.settings.steps, Conditions.of(batch, text)
         levels = shift_sigmas(torch.linspace(1, 0, steps + 1), self.config.shift)
-        last = int(torch.randint(steps, (1,), generator=generator))
+        drawn = torch.randint(steps, (1,), generator=generator).to(self.accelerator.device)
+        last = int(broadcast(drawn))  # parts of one model must make the same passes
         noisy = torch.randn(batch.latents.shape, generator=generator)
         for step in range(last + 1):
             sigmas = levels[step].expand(len(noisy))

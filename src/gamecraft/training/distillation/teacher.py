@@ -24,11 +24,8 @@ def per_sample(values: Tensor) -> Tensor:
 
 
 def beside(trainer: Trainer, folder: str) -> BatchTransformer:
-    """Another transformer on the trainer's data and device, compiled as the trained one is."""
-    student = trainer.accelerator.unwrap_model(trainer.model)
-    transformer = GameCraftTransformer3DModel.from_pretrained(folder)
-    other = BatchTransformer(transformer, student.directions, compiled=student.compiled)
-    return other.to(trainer.accelerator.device)
+    """Another transformer on the trainer's data and device, compiled and divided as the trained one is."""
+    return trainer.on_batches(GameCraftTransformer3DModel.from_pretrained(folder))
 
 
 class Teacher:
