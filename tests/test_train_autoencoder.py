@@ -205,7 +205,7 @@ class TestLatentCache:
         expected = vae.encode(video[:, :, 9:18]).latent_dist.mode()[0]
         torch.testing.assert_close(item.latents.float(), expected, atol=1e-2, rtol=1e-2)
         expected = vae.encode(video[:, :, 8:9]).latent_dist.mode()[0]
-        torch.testing.assert_close(item.image.float(), expected, atol=1e-2, rtol=1e-2)
+        torch.testing.assert_close(item.images[0].float(), expected, atol=1e-2, rtol=1e-2)
         assert item.clip.caption_short == "square 5"
 
     def test_history_ends_where_the_chunk_begins(self, vae: AutoencoderPatchCode, dataset: Path) -> None:
@@ -215,7 +215,7 @@ class TestLatentCache:
         assert len(item.history) == 1  # 18 frames have no second one
         assert torch.equal(item.history[0], latents.chunk(0, 0).latents)
         assert item.history_poses[0][:, 2, 3].tolist() == list(range(9))
-        assert item.image_pose[:, 2, 3].tolist() == [8]
+        assert item.image_poses[:, 2, 3].tolist() == [8]
         assert item.poses[:, 2, 3].tolist() == list(range(9, 18))
 
     def test_an_interrupted_encoding_continues(self, vae: AutoencoderPatchCode, dataset: Path) -> None:

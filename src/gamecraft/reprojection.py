@@ -62,7 +62,7 @@ def fetch(pictures: Tensor, places: Tensor) -> Tensor:
     batch, frames = places.shape[:2]
     rows = places.reshape(batch, -1, places.shape[3], 2)  # the frames one below the other
     found = F.grid_sample(pictures, rows, mode="bilinear", padding_mode="border", align_corners=False)
-    return found.unflatten(2, (frames, -1)).transpose(1, 2)
+    return found.reshape(batch, found.shape[1], frames, -1, places.shape[3]).transpose(1, 2)
 
 
 def reproject(
@@ -109,7 +109,7 @@ def _splat(places: Tensor, depths: Tensor) -> Tensor:
     index = top.long().mul_(columns).add_(left.long()).flatten(2)
     corners = depths.new_full((batch, frames, (height + 2 * _MARGIN) * columns), -1.0)
     corners.scatter_reduce_(2, index, depths.flatten(2), "amax")
-    upper_left = corners.unflatten(2, (-1, columns))
+    upper_left = corners.reshape(batch, frames, -1, columns)
     spread = F.max_pool2d(upper_left, 2, stride=1)  # a point's four pixels are those at and after its upper left one
     first = _MARGIN - 1
     seen = spread[..., first : first + height, first : first + width]

@@ -115,8 +115,7 @@ def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: In
             covered = torch.maximum(covered, valid)
     assert video is not None
     assert covered is not None
-    frames = video.shape[1]
-    filled = fill_gaps(video.flatten(0, 1), covered.flatten(0, 1)).unflatten(0, (-1, frames))
+    filled = fill_gaps(video.flatten(0, 1), covered.flatten(0, 1)).reshape(video.shape)
     return filled.transpose(1, 2), covered.transpose(1, 2)
 
 

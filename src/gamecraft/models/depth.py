@@ -1,6 +1,7 @@
 """Depth of a single picture, learned from clips with known cameras."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +41,8 @@ class DepthEstimator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.conv_out = nn.Conv2d(channels[0], self.patch**2, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         # an untrained estimator sees everything at ten metres
-        nn.init.constant_(self.conv_out.bias, float(torch.logit(torch.tensor(0.1 / largest))))
+        assert self.conv_out.bias is not None
+        nn.init.constant_(self.conv_out.bias, math.log(0.1 / (largest - 0.1)))
 
     def forward(self, picture: Tensor) -> Tensor:
         """Inverse depths in (0, `largest`)."""

@@ -101,8 +101,8 @@ def local_contrast(video: Tensor) -> Tensor:
         video.diff(dim=axis).square()[..., : video.shape[-2] - 1, : video.shape[-1] - 1] for axis in (-1, -2)
     )
     energy = (right + down).mean(dim=1).flatten(0, 1)[:, None]
-    around = F.avg_pool2d(energy, 5, stride=2)
-    return (around + 1e-4).sqrt().unflatten(0, (len(video), -1)).transpose(1, 2)
+    around = (F.avg_pool2d(energy, 5, stride=2) + 1e-4).sqrt()
+    return around.reshape(len(video), 1, -1, *around.shape[2:])
 
 
 def fit_autoencoder(config: AutoencoderTrainingConfig, clips: ClipSource) -> AutoencoderPatchCode:

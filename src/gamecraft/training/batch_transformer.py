@@ -1,6 +1,6 @@
 """The transformer with the camera features of its batches as one module: what is compiled and run on many processes."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -55,8 +55,9 @@ class Conditions:
 
     def to(self, device: torch.device) -> "Conditions":
         """The same on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Conditions(**{name: None if value is None else value.to(device) for name, value in values.items()})
+        scene = None if self.scene is None else self.scene.to(device)
+        tensors = {name: getattr(self, name).to(device) for name in ("poses", "text", "mask", "pooled")}
+        return Conditions(scene=scene, **tensors)
 
 
 class BatchTransformer(nn.Module):

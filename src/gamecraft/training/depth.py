@@ -1,13 +1,15 @@
-"""Train the depth estimator on clips with known cameras, without known depths.
+"""Train the depth estimator on clips with known cameras, with or without known depths.
 
-With the right depths, the frames around a frame can be read where its pixels lie in them, and give it back. The
-estimator learns the depths for which they do (SfMLearner, arXiv 1704.07813; minimum over the frames as in Monodepth2,
-arXiv 1806.01260). The poses are those of the recording, so depths come out in its metres. What is flat in the picture
-says nothing; there depths are to be those of planes, whose inverse is linear over the picture.
+Of rendered worlds the depths are known (`gamecraft.worlds.true_depth`), and the estimator learns them. Other clips have
+only their cameras. With the right depths, the frames around a frame can be read where its pixels lie in them, and give
+it back. The estimator learns the depths for which they do (SfMLearner, arXiv 1704.07813; minimum over the frames as in
+Monodepth2, arXiv 1806.01260). The poses are those of the recording, so depths come out in its metres. What is flat in
+the picture says nothing; there depths are to be those of planes, whose inverse is linear over the picture.
 """
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +29,23 @@ from gamecraft.training.muon import MuonAdamW
 from gamecraft.training.optimizers import Schedule, learning_rate_factor
 from gamecraft.training.run import Ema, RunFolder, StopSignal
 from gamecraft.training.windows import to_video
+from gamecraft.worlds.builder import build_scene
+from gamecraft.worlds.true_depth import DepthCaster
 
-__all__ = ["DepthTraining", "PosedFrames", "measure_depth", "photometric_loss", "train_depth"]
+__all__ = [
+    "DepthTraining",
+    "PosedFrames",
+    "WorldDepths",
+    "depth_loss",
+    "measure_depth",
+    "photometric_loss",
+    "train_depth",
+]
 
 logger = logging.getLogger(__name__)
 
+_HORIZON = 0.02
+"""Inverse depth, 1/m, below which depths are not told apart by their ratio."""
 _OUTSIDE = 10.0
 """Photometric error of a frame in which a pixel does not lie; no real error is as large."""
 
@@ -41,6 +55,7 @@ class DepthTraining:
     """A training run of `DepthEstimator`. The defaults are the embedded model's recipe.
 
     data, held_out: dataset folders. run: run folder; the averaged model appears there as `depth/`.
+    true_depths: learn the depths of the rendered worlds that the data is of.
     channels, blocks: shape of the model. neighbours: frames that a frame is read from. reach: how many frames before or
     after it they are at most. plane_weight: of the curvature of inverse depths where the picture is flat.
     """
@@ -48,6 +63,7 @@ class DepthTraining:
     run: str
     data: str
     held_out: str
+    true_depths: bool = False
     channels: tuple[int, ...] = (64, 128, 192)
     blocks: tuple[int, ...] = (2, 2, 2)
     steps: int = 5000
@@ -109,6 +125,49 @@ class PosedFrames:
         return video[0], video[1:], torch.from_numpy(moves).float()
 
 
+class WorldDepths:
+    """Frames of a dataset of rendered worlds with their true depths; batch `k` depends on `seed` and `k` alone.
+
+    `frames` frames of each clip of a random subset are used; they are kept once they have been drawn.
+    """
+
+    def __init__(self, clips: ClipDataset, *, limit: int, seed: int, frames: int = 6) -> None:
+        self._clips = clips
+        self._seed = seed
+        self._frames = frames
+        self._chosen: list[int] = np.random.default_rng(seed).permutation(len(clips))[:limit].tolist()
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def batch(self, index: int, *, size: int) -> tuple[Tensor, Tensor]:
+        """Pictures [size, 3, H, W] in [-1, 1] and inverse depths [size, 1, H, W], 1/m, of batch number `index`."""
+        random = np.random.default_rng((self._seed, index))
+        parts = []
+        for clip, frame in random.integers((len(self._chosen), self._frames), size=(size, 2)):
+            pictures, depths = self._of(self._chosen[clip])
+            parts.append((pictures[frame], depths[frame]))
+        frames, depths = (torch.stack(part) for part in zip(*parts, strict=True))
+        return to_video(frames[:, None])[:, :, 0], depths[:, None].float()
+
+    def _of(self, number: int) -> tuple[Tensor, Tensor]:
+        if number not in self._known:
+            clip, data = self._clips[number], self._clips
+            places = np.linspace(0, clip.num_frames - 1, self._frames).round().astype(int)
+            caster = DepthCaster(build_scene(clip.world_seed))
+            depths = [caster.inverse_depth(clip.poses[i], data.intrinsics, data.height, data.width) for i in places]
+            pictures = torch.from_numpy(clip.frames()[places])
+            self._known[number] = pictures, torch.from_numpy(np.stack(depths)).half()
+        return self._known[number]
+
+
+def depth_loss(inverse_depth: Tensor, truth: Tensor) -> Tensor:
+    """Absolute error of log inverse depths [B, 1, H, W], and of its differences between neighbours: edges are exact.
+
+    Beyond about 50 metres it is the absolute error of inverse depths, as the sky's is zero.
+    """
+    error = torch.log(inverse_depth + _HORIZON) - torch.log(truth + _HORIZON)
+    return error.abs().mean() + error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
 def photometric_loss(
     inverse_depth: Tensor, picture: Tensor, around: Tensor, moves: Tensor, intrinsics: Intrinsics, plane_weight: float
 ) -> Tensor:
@@ -125,7 +184,7 @@ def photometric_loss(
         target = F.avg_pool2d(picture, factor)
         sources = F.avg_pool2d(around.flatten(0, 1), factor)
         at = F.avg_pool2d(places.flatten(0, 1).movedim(-1, 1), factor).movedim(1, -1)
-        seen = fetch(sources, at[:, None])[:, 0].unflatten(0, (batch, count))
+        seen = fetch(sources, at[:, None])[:, 0].reshape(batch, count, *target.shape[1:])
         error = torch.stack([_difference(seen[:, i], target) for i in range(count)], dim=1)
         valid = F.avg_pool2d(inside, factor) > 0.99
         best = torch.where(valid, error, _OUTSIDE).amin(dim=1)
@@ -192,7 +251,8 @@ def train_depth(config: DepthTraining) -> DepthEstimator:
     """
     run = RunFolder(config.run)
     dataset, held_out_clips = ClipDataset(config.data), ClipDataset(config.held_out)
-    data = PosedFrames(dataset, limit=config.clip_limit, seed=config.seed)
+    sampler = WorldDepths if config.true_depths else PosedFrames
+    data = sampler(dataset, limit=config.clip_limit, seed=config.seed)
     held_out = PosedFrames(held_out_clips, limit=config.held_out_clips, seed=0)
     trainer = _Trainer(config, dataset.intrinsics)
     if (state := run.load_checkpoint()) is not None:
@@ -226,7 +286,7 @@ class _Trainer:
         self.intrinsics = intrinsics
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            self.model = DepthEstimator(channels=config.channels, blocks=config.blocks)
+            self.model: DepthEstimator = DepthEstimator(channels=config.channels, blocks=config.blocks)
         self.step = 0
         self.ema = Ema(self.model, config.ema_decay)
         ends = (self.model.conv_in, self.model.conv_out)
@@ -235,13 +295,17 @@ class _Trainer:
         chosen = set(hidden)
         other = [p for p in self.model.parameters() if p not in chosen]
         self.optimizer = MuonAdamW(hidden, other, muon_rate=config.muon_rate, adam_rate=config.adam_rate)
-        self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
+        objective: Callable[..., Tensor] = self._true_loss if config.true_depths else self._photometric_loss
+        self._loss = torch.compile(objective) if config.compile else objective
 
-    def train_step(self, data: PosedFrames) -> Tensor:
+    def train_step(self, data: PosedFrames | WorldDepths) -> Tensor:
         """One update of weights and average; returns the loss before it."""
         config = self.config
-        batch = data.batch(self.step, size=config.batch_size, neighbours=config.neighbours, reach=config.reach)
-        loss = self._loss(*batch)
+        if isinstance(data, WorldDepths):
+            loss = self._loss(*data.batch(self.step, size=config.batch_size))
+        else:
+            batch = data.batch(self.step, size=config.batch_size, neighbours=config.neighbours, reach=config.reach)
+            loss = self._loss(*batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step(learning_rate_factor(self.step, config.steps, config.schedule))
         self.ema.update(self.model)
@@ -263,7 +327,12 @@ class _Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
 
-    def _batch_loss(self, picture: Tensor, around: Tensor, moves: Tensor) -> Tensor:
+    def _true_loss(self, picture: Tensor, truth: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inverse_depth = self.model(picture)
+        return depth_loss(inverse_depth, truth)
+
+    def _photometric_loss(self, picture: Tensor, around: Tensor, moves: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             inverse_depth = self.model(picture)
         return photometric_loss(inverse_depth, picture, around, moves, self.intrinsics, self.config.plane_weight)

@@ -18,7 +18,7 @@ from gamecraft.worlds.scene import Scene
 __all__ = ["Renderer"]
 
 _SUPERSAMPLE = 2
-_OPENCV_TO_SCENE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+OPENCV_TO_SCENE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @cache
@@ -139,8 +139,8 @@ class Renderer:
 
         if self._scene is None:
             raise RuntimeError("show a scene first")
-        rotation = _OPENCV_TO_SCENE @ pose[:3, :3]
-        position = _OPENCV_TO_SCENE @ pose[:3, 3]
+        rotation = OPENCV_TO_SCENE @ pose[:3, :3]
+        position = OPENCV_TO_SCENE @ pose[:3, 3]
         matrix = np.eye(4)
         matrix[:3] = np.concatenate([np.stack([rotation[:, 0], rotation[:, 2], -rotation[:, 1]]), np.zeros((3, 1))], 1)
         matrix[3, :3] = position
