@@ -77,7 +77,7 @@ class Trainer:
             cpu=not torch.accelerator.is_available(),  # or else it ignores torchrun on machines without one
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulation,
-            log_with=list(config.trackers),
+            log_with=list(config.trackers) or None,
             project_config=project(Path(config.run)),
         )
         device = self.accelerator.device
