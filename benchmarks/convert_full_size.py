@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -50,12 +51,16 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         published, converted = Path(folder) / "published", Path(folder) / "converted"
-        phases = {
-            "imports": in_fresh_process(time.sleep, 0),
-            "write": in_fresh_process(write_published, published, args.scale, args.text_layers),
-            "convert": in_fresh_process(convert, published, converted),
-            "check": in_fresh_process(check, published, converted),
+        works: dict[str, tuple[Callable[..., object], *tuple[object, ...]]] = {
+            "imports": (time.sleep, 0),
+            "write": (write_published, published, args.scale, args.text_layers),
+            "convert": (convert, published, converted),
+            "check": (check, published, converted),
         }
+        phases = {}
+        for name, (function, *arguments) in works.items():
+            took = phases[name] = in_fresh_process(function, *arguments)
+            print(f"{name}: {took['seconds']:.0f} s, {took['peak_bytes'] / 1e9:.2f} GB", file=sys.stderr)
         report = {
             "scale": args.scale,
             "text_layers": args.text_layers,

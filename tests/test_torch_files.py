@@ -1,8 +1,10 @@
 import argparse
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -58,6 +60,37 @@ def test_an_interrupted_file_leaves_nothing(tmp_path: Path) -> None:
 def test_both_formats_of_torch_are_read(tmp_path: Path, zipped: bool) -> None:
     torch.save(TENSORS, tmp_path / "weights.pt", _use_new_zipfile_serialization=zipped)
     assert_equal(load_torch_file(tmp_path / "weights.pt"))
+
+
+def test_views_and_shared_storage_are_read(tmp_path: Path) -> None:
+    whole = torch.arange(24.0).reshape(4, 6)
+    content = {"views": [whole[1:3, ::2], whole.T], "none": torch.empty(0), "step": 7, "nested": ({"b": whole.int()},)}
+    torch.save(content, tmp_path / "weights.pt")
+    found = load_torch_file(tmp_path / "weights.pt")
+    assert torch.equal(found["views"][0], whole[1:3, ::2])
+    assert torch.equal(found["views"][1], whole.T)
+    assert (found["none"].shape, found["step"]) == ((0,), 7)
+    assert torch.equal(found["nested"][0]["b"], whole.int())
+    assert found["views"][0].untyped_storage().data_ptr() == found["views"][1].untyped_storage().data_ptr()
+
+
+def test_what_is_changed_in_memory_does_not_change_the_file(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "weights.pt")
+    (tmp_path / "weights.pt").chmod(0o444)
+    load_torch_file(tmp_path / "weights.pt")["a"].zero_()
+    assert_equal(load_torch_file(tmp_path / "weights.pt"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_file_larger_than_memory_is_mapped(tmp_path: Path) -> None:
+    """Of such a size that Linux refuses to reserve it; the file has holes where the zeros would be."""
+    size = psutil.virtual_memory().total + psutil.swap_memory().total + (4 << 30)
+    file = tmp_path / "weights.pt"
+    write_torch_file(file, {"a": torch.empty(size // 4, device="meta")}, ())
+    assert file.stat().st_blocks * 512 < 1 << 24
+    tensor = load_torch_file(file)["a"]
+    assert tensor.shape == (size // 4,)
+    assert tensor[:: size // 16].sum() == 0
 
 
 @pytest.mark.parametrize("content", [{"module": TENSORS, "args": argparse.Namespace(a=1)}, {"f": print}])

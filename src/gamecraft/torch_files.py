@@ -3,6 +3,7 @@
 import mmap
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["REMAP_BYTES", "load_torch_file", "write_torch_file"]
 # Pages of a mapped file that were touched count as memory of the process until the mapping goes; a fresh mapping every
 # GiB keeps that small and costs nothing beside reading a GiB.
 REMAP_BYTES = 1 << 30
+_MAP_NORESERVE = 0x4000  # of Linux; the module has the name from Python 3.13 on
 
 
 def load_torch_file(path: Path) -> Any:
@@ -31,7 +33,9 @@ def load_torch_file(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        if not zipfile.is_zipfile(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        return _filled(torch.load(path, map_location="meta", weights_only=True), _mapped(path))
     except Exception as error:  # torch raises many types for damaged or unsafe files
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         reason = (
@@ -40,6 +44,38 @@ def load_torch_file(path: Path) -> Any:
             else "it is truncated, damaged or of another kind; download it again"
         )
         raise CheckpointError(f"{path}: not a readable weights-only torch file: {reason}") from error
+
+
+def _mapped(path: Path) -> torch.UntypedStorage:
+    """The bytes of a file; what is changed in memory does not change the file.
+
+    torch.load's own mapping reserves as much memory as the file has bytes, in case all are changed, which Linux refuses
+    for files larger than the memory.
+    """
+    with path.open("rb") as file:
+        if sys.platform == "linux":
+            flags, access = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+            content = mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
+        else:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+
+
+def _filled(content: Any, mapped: torch.UntypedStorage) -> Any:
+    """Containers of meta tensors, as torch.load makes them, with the tensors at their places in the mapped file."""
+    if isinstance(content, Tensor):
+        meta = content.untyped_storage()
+        start: int = meta._checkpoint_offset
+        if start + meta.nbytes() > mapped.nbytes():
+            raise ValueError("a tensor ends after the file")
+        storage: Any = mapped[start : start + meta.nbytes()]
+        place = (content.storage_offset(), content.shape, content.stride())
+        return torch.empty(0, dtype=content.dtype).set_(storage, *place)
+    if isinstance(content, dict):
+        return type(content)((key, _filled(value, mapped)) for key, value in content.items())
+    if isinstance(content, list | tuple):
+        return type(content)(_filled(value, mapped) for value in content)
+    return content
 
 
 def write_torch_file(
