@@ -48,6 +48,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         {"runtime": {"ulysses": 2}, "chunk": ODD},
         {"runtime": {"ring": 2}, "chunk": ODD},
         {"runtime": {"ulysses": 2, "cache": "taylorseer"}, "chunk": {"steps": 8}},
+        {"runtime": {"ulysses": 2, "cache": "taylorseer-lite"}, "chunk": {"steps": 8}},
         {"runtime": {"ulysses": 2}, "published": True},
     ]
     ends, saved = run(2, cases, tmp_path)
@@ -55,15 +56,16 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     plain, odd = alone(), alone(**ODD)
     for result, expected in zip(saved, (plain, plain, plain, odd, odd), strict=False):
         torch.testing.assert_close(result["latents"], expected, atol=1e-5, rtol=1e-4)
-    cached = tiny_pipeline()
-    apply_runtime(cached, Runtime(device="cpu", dtype="fp32", branches="sequential", cache="taylorseer"))
-    torch.testing.assert_close(saved[5]["latents"], chunk(cached, steps=8), atol=1e-4, rtol=1e-3)
+    for result, cache in zip(saved[5:7], ("taylorseer", "taylorseer-lite"), strict=True):
+        cached = tiny_pipeline()
+        apply_runtime(cached, Runtime(device="cpu", dtype="fp32", branches="sequential", cache=cache))
+        torch.testing.assert_close(result["latents"], chunk(cached, steps=8), atol=1e-4, rtol=1e-3)
 
     pipe = published_pipeline()
     latents = alone(published=True)
-    torch.testing.assert_close(saved[6]["latents"], latents, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(saved[7]["latents"], latents, atol=1e-5, rtol=1e-4)
     set_vae_tiling(pipe.vae, True, tile_size=32)
-    torch.testing.assert_close(saved[6]["video"], pipe.decode_latents(latents[:, :, :2]), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(saved[7]["video"], pipe.decode_latents(latents[:, :, :2]), atol=1e-4, rtol=1e-3)
 
 
 def test_four_ranks_equal_one(tmp_path: Path) -> None:

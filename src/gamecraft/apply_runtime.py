@@ -22,7 +22,7 @@ from gamecraft.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DTYPES", "apply_runtime", "block_linears", "resolve_device"]
+__all__ = ["DTYPES", "apply_runtime", "block_linears", "resolve_device", "set_step_cache"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _BLOCKS = ("transformer_blocks", "single_transformer_blocks", "context_embedder.token_refiner.refiner_blocks")
@@ -67,7 +67,7 @@ def apply_runtime(pipe: GameCraftPipeline, runtime: Runtime) -> None:
         from gamecraft.parallel import share_work
 
         share_work(pipe, runtime)
-    _set_cache(pipe.transformer, runtime)
+    set_step_cache(pipe.transformer, runtime)
     if runtime.compile:
         pipe.transformer.compile_repeated_blocks(dynamic=True)
     _place(pipe, runtime, device)
@@ -80,6 +80,19 @@ def block_linears(transformer: GameCraftTransformer3DModel) -> dict[str, nn.Line
         for name, module in transformer.named_modules()
         if isinstance(module, nn.Linear) and name.startswith(_BLOCKS) and not _is_modulation(name)
     }
+
+
+def set_step_cache(transformer: GameCraftTransformer3DModel, runtime: Runtime) -> None:
+    """Put the step cache of ``runtime`` onto a transformer; its calls then need ``cache_context``, as in `denoise`."""
+    match runtime.cache:
+        case "first-block":
+            transformer.enable_cache(FirstBlockCacheConfig(threshold=runtime.cache_threshold))
+        case "taylorseer" | "taylorseer-lite":
+            # what is extrapolated is small differences, which bfloat16 would lose
+            lite = runtime.cache == "taylorseer-lite"
+            transformer.enable_cache(TaylorSeerCacheConfig(taylor_factors_dtype=torch.float32, use_lite_mode=lite))
+        case "published":
+            apply_published_step_cache(transformer)
 
 
 def _is_modulation(name: str) -> bool:
@@ -140,17 +153,6 @@ def _set_vae(pipe: GameCraftPipeline, runtime: Runtime) -> None:
         if not published:
             raise InputError(f"this model's {type(pipe.vae).__name__} has no slicing")
         pipe.vae.enable_slicing()
-
-
-def _set_cache(transformer: GameCraftTransformer3DModel, runtime: Runtime) -> None:
-    match runtime.cache:
-        case "first-block":
-            transformer.enable_cache(FirstBlockCacheConfig(threshold=runtime.cache_threshold))
-        case "taylorseer":
-            # what is extrapolated is small differences, which bfloat16 would lose
-            transformer.enable_cache(TaylorSeerCacheConfig(taylor_factors_dtype=torch.float32))
-        case "published":
-            apply_published_step_cache(transformer)
 
 
 def _place(pipe: GameCraftPipeline, runtime: Runtime, device: torch.device) -> None:

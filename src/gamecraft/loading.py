@@ -6,7 +6,8 @@ import torch
 
 from gamecraft.apply_runtime import DTYPES, apply_runtime, resolve_device
 from gamecraft.errors import CheckpointError, InputError
-from gamecraft.model_folder import check_model_folder, embedded_model, model_digest, weight_names
+from gamecraft.memory import check_model_memory
+from gamecraft.model_folder import check_model_folder, embedded_model, model_digest, weight_names, weight_sizes
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.runtime import Runtime
 
@@ -37,10 +38,11 @@ def load_pipeline(
     device, dtype = resolve_device(runtime.device), DTYPES[runtime.dtype]
     folder = embedded_model() if path is None else Path(path)
     check_model_folder(folder)
+    stored = torch.float32 if device.type == "cpu" else dtype
+    parts = [part.parent for part in folder.glob("*/config.json") if any(part.parent.glob("*.safetensors"))]
+    check_model_memory({part.name: sum(weight_sizes(part).values()) for part in parts}, runtime, device, stored)
     try:
-        pipe = GameCraftPipeline.from_pretrained(
-            folder, dtype=torch.float32 if device.type == "cpu" else dtype, local_files_only=True
-        )
+        pipe = GameCraftPipeline.from_pretrained(folder, dtype=stored, local_files_only=True)
     except (InputError, OSError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"the model in {folder} cannot be loaded: {reason[0]}") from error

@@ -3,13 +3,14 @@
 import hashlib
 import importlib.resources
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from gamecraft.errors import CheckpointError
 from gamecraft.packaging import installed_index
 
-__all__ = ["check_model_folder", "embedded_model", "model_digest", "weight_names"]
+__all__ = ["check_model_folder", "embedded_model", "model_digest", "weight_names", "weight_sizes"]
 
 _PIPELINE = "GameCraftPipeline"
 _COMPONENTS = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "transformer", "scheduler")
@@ -88,6 +89,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def weight_names(part: Path) -> set[str]:
     """Names of all tensors in a component's folder, after checking the size of its files."""
+    return set(weight_sizes(part))
+
+
+def weight_sizes(part: Path) -> dict[str, int]:
+    """How many numbers each tensor in a component's folder has, after checking the size of its files."""
     files = sorted(part.glob("*.safetensors"))
     for index in part.glob("*.safetensors.index.json"):
         listed = {part / str(name) for name in _read_json(index).get("weight_map", {}).values()}
@@ -95,10 +101,10 @@ def weight_names(part: Path) -> set[str]:
             raise CheckpointError(f"{missing[0]} is missing from the model folder")
     if not files:
         raise CheckpointError(f"{part} holds no .safetensors weights")
-    return {name for file in files for name in _safetensors_names(file)}
+    return {name: size for file in files for name, size in _safetensors_sizes(file).items()}
 
 
-def _safetensors_names(path: Path) -> set[str]:
+def _safetensors_sizes(path: Path) -> dict[str, int]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -106,10 +112,11 @@ def _safetensors_names(path: Path) -> set[str]:
             raise CheckpointError(f"{path} is no safetensors file or is cut off ({size} bytes); copy it again")
         try:
             header = json.loads(file.read(length))
-            tensors = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-            end = max((int(offsets[1]) for offsets in tensors.values()), default=0)
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+            sizes = {name: math.prod(int(side) for side in entry["shape"]) for name, entry in entries.items()}
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise CheckpointError(f"{path} is damaged: its header cannot be read; copy it again") from None
     if 8 + length + end != size:
         raise CheckpointError(f"{path} is cut off: {size} bytes, expected {8 + length + end}; copy it again")
-    return set(tensors)
+    return sizes

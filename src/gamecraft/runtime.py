@@ -49,8 +49,9 @@ class Runtime:
             "fp8": rounded to float8_e4m3; "fp8-scaled" and "int8": with scales, by torchao.
         compile: compile the transformer's blocks when they are first used, which takes minutes.
         cache: leave out work that hardly changes from step to step. "first-block": when the first block's result
-            changes by less than ``cache_threshold``; "taylorseer": extrapolate between every fifth step; "published":
-            the last block alone in 15 of exactly 50 steps.
+            changes by less than ``cache_threshold``; "taylorseer": extrapolate what attention gives between every fifth
+            step, which keeps two results of every layer; "taylorseer-lite": extrapolate the velocity instead, which
+            keeps two of those; "published": the last block alone in 15 of exactly 50 steps.
         cache_threshold: relative change, for "first-block".
         tiling: encode and decode in tiles as the published code does; "auto" if the VAE is the published one.
         slicing: decode the items of a batch one by one.
@@ -73,7 +74,9 @@ class Runtime:
     offload_folder: str | None = _option(None, "where --offload disk keeps the weights")
     weights: str = _option("full", "how the large matrices are stored", ("full", "fp8", "fp8-scaled", "int8"))
     compile: bool = _option(False, "compile the transformer's blocks")
-    cache: str = _option("none", "skip what hardly changes", ("none", "first-block", "taylorseer", "published"))
+    cache: str = _option(
+        "none", "skip what hardly changes", ("none", "first-block", "taylorseer", "taylorseer-lite", "published")
+    )
     cache_threshold: float = _option(0.05, "relative change for --cache first-block")
     tiling: str = _option("auto", "encode and decode in tiles", ("auto", "on", "off"))
     slicing: bool = _option(False, "decode the items of a batch one by one")
@@ -113,7 +116,7 @@ class Runtime:
             (
                 parallel and self.cache == "first-block",
                 "each rank would decide by itself when to use the first-block cache; with ulysses or ring use "
-                "taylorseer or published, whose schedule is fixed",
+                "taylorseer, taylorseer-lite or published, whose schedule is fixed",
             ),
             (
                 self.compile and self.offload in ("leaf", "disk", "sequential"),

@@ -13,6 +13,7 @@ from gamecraft.conversion.sources import open_weights
 from gamecraft.conversion.text import CLIP, LLAVA, TextTower
 from gamecraft.conversion.vae import load_official_vae
 from gamecraft.errors import CheckpointError
+from gamecraft.memory import check_main_memory
 from gamecraft.models.text import PromptSettings
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
@@ -42,6 +43,7 @@ def load_published(
 
     Raises:
         CheckpointError: a part is missing, damaged, or does not fit the others.
+        InputError: it does not fit into main memory.
     """
     transformer = GameCraftTransformer3DModel.from_single_file(
         folder.transformer, weights=weights, rope_axes_dim=rope_axes_dim, dtype=dtype
@@ -70,6 +72,10 @@ def _load_tower(tower: TextTower, folder: Path, dtype: torch.dtype | None) -> Pr
     source = open_weights(folder, "model")
     config = tower.read_config(folder)
     names = tower.names_from_official(config, source.metas)
+    needed = sum(
+        meta.numel() * (dtype or meta.dtype).itemsize for meta in map(source.metas.__getitem__, names.values())
+    )
+    check_main_memory(needed, f"the text model in {folder}")
     state_dict = {new.removeprefix(tower.prefix): source.read(old) for old, new in names.items()}
     # names and shapes are checked already; without a path, the class only takes the tensors as they are
     stored = dtype or next(tensor.dtype for tensor in state_dict.values() if tensor.is_floating_point())

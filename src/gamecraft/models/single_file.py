@@ -33,15 +33,24 @@ class OfficialSingleFile:
 
         Raises:
             CheckpointError: the file cannot be read, or is not a published transformer.
+            InputError: weights that change type do not fit into main memory.
         """
         from gamecraft.checkpoints import convert_transformer_from_official, read_official_transformer
+        from gamecraft.memory import check_main_memory
 
         published = read_official_transformer(Path(pretrained_model_link_or_path_or_dict), weights=weights)
         config, state_dict = convert_transformer_from_official(published, rope_axes_dim=rope_axes_dim)
         with torch.device("meta"):
             model: Any = cls(**config)
-        for name, tensor in state_dict.items():
-            if dtype is not None and name.partition(".")[0] not in cls._keep_in_fp32_modules:
+        changed = {
+            name: tensor
+            for name, tensor in state_dict.items()
+            if dtype not in (None, tensor.dtype) and name.partition(".")[0] not in cls._keep_in_fp32_modules
+        }
+        if dtype is not None:
+            numbers = sum(tensor.numel() for tensor in changed.values())
+            check_main_memory(numbers * dtype.itemsize, f"the transformer as {dtype}")
+            for name, tensor in changed.items():
                 state_dict[name] = tensor.to(dtype)
         model.load_state_dict(state_dict, strict=True, assign=True)
         loaded: Self = model.eval()
