@@ -7,7 +7,7 @@ Pixels are taken to be square and the optical axis to pass through the middle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,9 +15,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gamecraft.curation.extras import require
 from gamecraft.curation.recording import read_grid
-from gamecraft.curation.sfm import structure, turning
+from gamecraft.curation.sfm import load_colmap, rotations, structure, turning
 from gamecraft.curation.store import Result, Store, Unit
 from gamecraft.curation.tracks import track_points
 from gamecraft.errors import InputError
@@ -28,7 +27,8 @@ _WIDTH, _STRIDE = 640, 2
 _STEP = 1.1  # from one candidate to the next
 _CANDIDATES = 0.25 * _STEP ** np.arange(22)  # 127 to 22 degrees across
 _TURN = np.radians(12)  # of a turn that tells
-_SHARP = 0.08  # pixels by which candidates two steps off must be worse
+_HALVINGS = 4  # of that step while closing in
+_SHARP = 0.08  # pixels by which focal lengths one and a half steps off must be worse
 _PLACED = 0.8  # share of the key frames
 
 
@@ -77,34 +77,35 @@ def estimate_focal(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     keys = [*range(0, len(frames), _STRIDE)]
     seen = [sightings[key] for key in keys]
     centre = np.array([width / 2, height / 2])
-    errors, angles = [], []
-    for candidate in _CANDIDATES:
-        path = turning(keys, seen, np.full(2, candidate * width), centre)
-        errors.append(np.inf if path is None else path.error)
-        angles.append(0.0 if path is None else _largest_turn(path.poses))
-    best = int(np.argmin(errors))
-    if np.isfinite(errors[best]):
-        return _sharpest(errors) if angles[best] > _TURN else None
-    colmap = require("pycolmap", "estimating the focal length")
-    camera = colmap.Camera(model="SIMPLE_PINHOLE", width=width, height=height, params=[width / 2, *centre])
+
+    def error(fx: float) -> float:
+        found = rotations(seen, np.full(2, fx * width), centre)
+        return np.inf if found is None else float(np.median(found[1]))
+
+    fx, sharp = _least(error)
+    path = turning(keys, seen, np.full(2, fx * width), centre)
+    if path is not None:
+        return round(fx, 5) if sharp and _largest_turn(path.poses) > _TURN else None
+    camera = load_colmap().Camera(model="SIMPLE_PINHOLE", width=width, height=height, params=[width / 2, *centre])
     found = structure(keys, seen, camera)
     if found is None or len(found[0].frames) < _PLACED * len(keys):
         return None
     return round(found[1] / width, 5)
 
 
+def _least(error: Callable[[float], float]) -> tuple[float, bool]:
+    """The focal length of the least error, and whether those one and a half steps off are worse enough to tell."""
+    errors = [error(float(candidate)) for candidate in _CANDIDATES]
+    best = float(_CANDIDATES[int(np.argmin(errors))])
+    step = _STEP
+    for _ in range(_HALVINGS):
+        step = step**0.5
+        near = {fx: error(fx) for fx in (best / step, best, best * step)}
+        best = min(near, key=near.__getitem__)
+    beside = min(error(best / _STEP**1.5), error(best * _STEP**1.5))
+    return best, beside > error(best) + _SHARP
+
+
 def _largest_turn(poses: NDArray[np.float64]) -> float:
     """Largest angle in radians between the first view direction and another one."""
     return float(np.arccos(np.clip(poses[:, :3, 2] @ poses[0, :3, 2], -1, 1)).max())
-
-
-def _sharpest(errors: Sequence[float]) -> float | None:
-    """The candidate with the least error, refined by a parabola; None if others are as good."""
-    best = int(np.argmin(errors))
-    if not 2 <= best < len(errors) - 2:
-        return None
-    if min(errors[best - 2], errors[best + 2]) < errors[best] + _SHARP:
-        return None
-    before, here, after = (min(errors[best + i], errors[best] + 1.0) for i in (-1, 0, 1))
-    shift = 0.5 * (before - after) / (before - 2 * here + after)
-    return round(float(_CANDIDATES[best] * _STEP**shift), 5)

@@ -110,14 +110,14 @@ def read_about(video: Path) -> About:
     path = video.with_suffix(".json")
     if not path.is_file():
         return About()
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} is larger than {_MAX_BYTES} bytes")
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path} is larger than {_MAX_BYTES} bytes")
         data = json.loads(path.read_text(encoding="utf-8"))
         lens = data.get("intrinsics")
         words = {name: str(data.get(name, ""))[:1000] for name in ("game", "place", "description")}
         return About(**words, intrinsics=Intrinsics(**{k: float(v) for k, v in lens.items()}) if lens else None)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (InputError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} does not describe a recording: {error}") from None
 
 

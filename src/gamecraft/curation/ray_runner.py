@@ -8,11 +8,9 @@ and dataset must lie where every node finds them under the same path.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gamecraft.curation.extras import require
 from gamecraft.curation.runner import Progress, Runner, work
@@ -50,8 +48,6 @@ class RayRunner(Runner):
         context = self._data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # What goes wrong is raised here; Ray would print pages about it as well.
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
     def __exit__(self, *_: object) -> None:
         if self._own:
@@ -64,25 +60,16 @@ class RayRunner(Runner):
 
         def do(row: dict[str, str]) -> dict[str, str]:
             unit = Unit(**json.loads(row["unit"]))
-            work(stage, unit, Path(folder))
-            return {"done": unit.name}
+            try:
+                work(stage, unit, Path(folder))
+            except (GameCraftError, OSError) as error:  # a missing library, no model, a full disk
+                return {"error": str(error)}
+            return {"error": ""}
 
         # As text, since a table of nested values would give every unit the fields of all.
         rows = [{"unit": json.dumps(asdict(unit))} for unit in due]
         units = self._data.from_items(rows, override_num_blocks=min(len(due), _MAX_BLOCKS))
-        try:
-            for _ in units.map(do).iter_rows():
-                yield
-        except self._ray.exceptions.RayTaskError as error:
-            # What went wrong over there, in its own words: a missing library, a model that is not there.
-            raise _cause(error) from None
-
-
-def _cause(error: Any) -> BaseException:
-    """The first error of this project behind an error of Ray's; Ray's own if there is none."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, GameCraftError):
-            return found
-        found = getattr(found, "cause", None) or found.__cause__
-    return error  # type: ignore[no-any-return]
+        for row in units.map(do).iter_rows():
+            if row["error"]:
+                raise GameCraftError(row["error"])
+            yield

@@ -6,7 +6,9 @@ the tracks is the answer.
 
 from __future__ import annotations
 
+import signal
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from gamecraft.curation.extras import require
 from gamecraft.curation.tracks import Sighting, track_points
 from gamecraft.intrinsics import Intrinsics
 
-__all__ = ["CameraPath", "estimate_path", "structure", "turning"]
+__all__ = ["CameraPath", "estimate_path", "load_colmap", "rotations", "structure", "turning"]
 
 Array = NDArray[np.float64]
 
@@ -67,7 +69,7 @@ def estimate_path(frames: Sequence[NDArray[np.uint8]], lens: Intrinsics, stride:
     centre = np.array([lens.cx * width, lens.cy * height])
     if path := turning(keys, seen, focal, centre):
         return path
-    colmap = require("pycolmap", "estimating camera poses")
+    colmap = load_colmap()
     camera = colmap.Camera(model="PINHOLE", width=width, height=height, params=[*focal, *centre])
     camera.has_prior_focal_length = True
     found = structure(keys, seen, camera)
@@ -81,12 +83,31 @@ def turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre:
         keys, seen: K numbers of frames and what is seen in them.
         focal, centre: [2] of the lens, in pixels.
     """
+    found = rotations(seen, focal, centre, limit=4 * _TURNING_ERROR)
+    if found is None:
+        return None
+    poses, errors = found
+    error = float(np.median(errors))
+    if error > _TURNING_ERROR:
+        return None
+    confidence = round(1 / (1 + error**2), 4)
+    return CameraPath(frames=np.array(keys), poses=poses, confidence=confidence, turning=True, error=round(error, 4))
+
+
+def rotations(
+    seen: Sequence[Sighting], focal: Array, centre: Array, *, limit: float = np.inf
+) -> tuple[Array, Array] | None:
+    """Poses [K, 4, 4] of a camera that only turns, as well as tracks can be explained that way, and errors [K - 1].
+
+    Errors are median pixels of a frame's tracks, against the frame before and one farther away. None if an error is
+    above ``limit``, or neighbours share too few tracks.
+    """
     rotation = np.eye(3)
     poses = [np.eye(4)]
     errors = []
     # A slow walk looks like turning from one key frame to the next, but not over many.
     anchor, anchor_rotation = 0, rotation
-    for number in range(1, len(keys)):
+    for number in range(1, len(seen)):
         step = _rotation_between(seen[number - 1], seen[number], focal, centre)
         if step is None:
             return None
@@ -96,18 +117,12 @@ def turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre:
             anchor, anchor_rotation = number - 1, poses[-1][:3, :3]
             far = _rotation_error(seen[anchor], seen[number], step[0], focal, centre)
         errors.append(max(step[1], far or 0.0))
-        if errors[-1] > 4 * _TURNING_ERROR:
+        if errors[-1] > limit:
             return None
         pose = np.eye(4)
         pose[:3, :3] = rotation
         poses.append(pose)
-    error = float(np.median(errors))
-    if error > _TURNING_ERROR:
-        return None
-    confidence = round(1 / (1 + error**2), 4)
-    return CameraPath(
-        frames=np.array(keys), poses=np.stack(poses), confidence=confidence, turning=True, error=round(error, 4)
-    )
+    return np.stack(poses), np.array(errors)
 
 
 def _rotation_between(a: Sighting, b: Sighting, focal: Array, centre: Array) -> tuple[Array, float] | None:
@@ -140,6 +155,21 @@ def _bearings(points: NDArray[np.float32], focal: Array, centre: Array) -> Array
     return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
 
 
+def load_colmap() -> Any:
+    """The module ``pycolmap``, quietly.
+
+    Raises:
+        GameCraftError: it is not installed.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    colmap = require("pycolmap", "estimating camera poses")
+    if main and before is not None:
+        signal.signal(signal.SIGTERM, before)  # its logging prints a stack trace when the process is told to end
+    colmap.logging.minloglevel = 3
+    return colmap
+
+
 def structure(keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> tuple[CameraPath, float] | None:
     """The path that COLMAP's incremental mapper finds, and the camera's first focal length in pixels.
 
@@ -147,8 +177,7 @@ def structure(keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> tup
         keys, seen: K numbers of frames and what is seen in them.
         camera: ``pycolmap.Camera``; its focal length is estimated as well if it has no prior one.
     """
-    colmap = require("pycolmap", "estimating camera poses")
-    colmap.logging.minloglevel = 3
+    colmap = load_colmap()
     with tempfile.TemporaryDirectory(prefix="gamecraft-sfm-") as folder:
         database = Path(folder) / "database.db"
         _write_database(colmap, database, keys, seen, camera)
