@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +16,9 @@ from gamecraft.actions import Action, Key, actions_from_json, motion
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.evaluation import cli
 from gamecraft.evaluation.cases import FIRST_SEED, case_name, make_case
+from gamecraft.evaluation.comparison import compare_reports
 from gamecraft.evaluation.measures import metric_named, seen_by
+from gamecraft.evaluation.metrics import sharpness
 from gamecraft.evaluation.models import Forgetful, Freeze, GroundTruth, Idle, Start, Warp
 from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import marked_chunks
@@ -23,8 +28,10 @@ from gamecraft.evaluation.rows import Play, make_rows
 from gamecraft.evaluation.run import EvaluationSettings, evaluate, pictured
 from gamecraft.evaluation.scoring import MAX_PSNR, score
 from gamecraft.evaluation.signals import Signal, held
+from gamecraft.evaluation.softening import soften
 from gamecraft.evaluation.suites import SUITES, Suite
 from gamecraft.evaluation.summary import summarise
+from gamecraft.evaluation.video_folder import VideoFolder
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.trajectory import integrate
 from gamecraft.worlds.recorder import HELD_OUT_SEED
@@ -62,6 +69,7 @@ def test_truth_is_perfect_and_the_baselines_are_not(tmp_path: Path) -> None:
     assert means(report, "model", "psnr") == [MAX_PSNR] * 2
     assert means(report, "model", "ssim") == pytest.approx([1, 1])
     assert means(report, "model", "sharpness") == [1, 1]
+    assert means(report, "soft", "psnr") == [MAX_PSNR] * 2  # nothing is as soft as the truth but the truth
     assert means(report, "model", FOLLOWS) == means(report, "truth", FOLLOWS) == [1, 1]
     assert report["overall"]["model"][ATE] == report["overall"]["truth"][ATE]
     assert means(report, "freeze", FOLLOWS) == [0, 0]
@@ -77,19 +85,25 @@ def test_truth_is_perfect_and_the_baselines_are_not(tmp_path: Path) -> None:
     for name in ("report.json", "report.html", "curves.png", "actions.png", "strip.png"):
         assert (tmp_path / name).stat().st_size > 0
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 3
+    assert page.count("data:image/png;base64") == 2 + 2
     assert page.count("data:video/mp4;base64") == 2 + 3 + 3
     assert "http" not in page
     assert any(line.startswith("FVD") for line in report["missing"])
 
 
-def test_the_freezing_model_is_the_freeze_row_and_stays_within_the_interval_of_other_worlds(tmp_path: Path) -> None:
+def test_intervals_cover_the_change_of_seed(tmp_path: Path) -> None:
     reports = []
-    for seed in (0, 1):
+    for seed in range(3):
         settings = EvaluationSettings(suite="full", model="freeze", output=str(tmp_path), seed=seed)
-        reports.append(summarise(evaluate(settings))["rollout"]["model"]["psnr"])
-    assert reports[0]["mean"] != reports[1]["mean"]
-    assert reports[0]["low"] <= reports[1]["mean"] <= reports[0]["high"]
+        reports.append({"settings": dataclasses.asdict(settings), **summarise(evaluate(settings))})
+    points = [report["rollout"]["model"]["psnr"] for report in reports]
+    assert len({point["mean"] for point in points}) == 3
+    for first, second in itertools.combinations(range(3), 2):
+        found, how = compare_reports(reports[first], reports[second])
+        assert not any(difference.significant for difference in found)
+        assert "not paired" in how
+        assert points[first]["low"] <= points[second]["high"]
+        assert points[second]["low"] <= points[first]["high"]
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +123,44 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert evaluate(settings) == whole
     assert evaluate(dataclasses.replace(settings, starts=1)) == whole[:2]
     assert [job for job, _ in pictured(settings)] == [(0, "w"), (1, "right")]
+
+
+def test_a_case_that_crashes_halfway_is_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate(EvaluationSettings(suite="full", model="freeze", output=str(tmp_path / "whole"), starts=2))
+    settings = EvaluationSettings(suite="full", model="freeze", output=str(tmp_path / "parts"), starts=2)
+
+    def full_disk(*_: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gamecraft.evaluation.run.save_side_by_side", full_disk)
+        with pytest.raises(OSError, match="no space left"):
+            evaluate(settings)
+    strip = pictured(settings)[0][1]
+    assert strip.exists()
+    assert not strip.with_suffix(".json").exists()
+    assert evaluate(settings) == whole
+
+
+def test_a_model_folder_may_change_under_a_running_suite(
+    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    settings = EvaluationSettings(suite="vae", model=str(folder), output=str(tmp_path / "out"), chunks=1, starts=1)
+
+    def change(done: int, total: int) -> None:
+        if done == 1:
+            (folder / "notes.txt").write_text("new weights")
+
+    results = evaluate(settings, change)
+    assert "changed while it was measured" in caplog.text
+    assert write_report(settings, results)["overall"]["vae"]["psnr"][0]["mean"] > 0
+    again = EvaluationSettings(suite="vae", model=str(folder), output=str(tmp_path / "out"), chunks=1, starts=1)
+    assert pictured(again)[0][1].parent != pictured(settings)[0][1].parent
+    (folder / "notes.txt").write_text("newer weights")
+    with pytest.raises(GameCraftError, match="changed meanwhile; start again"):
+        evaluate(again)
 
 
 def test_settings_of_the_sampler_do_not_share_results(tmp_path: Path) -> None:
@@ -179,6 +231,71 @@ def test_ground_truth_goes_on_exactly_where_the_history_ends() -> None:
     assert np.array_equal(frozen.step([Action()] * 5), np.repeat(case.start.frames[-1:], 5, axis=0))
     with pytest.raises(InputError, match="no rendered world"):
         truth.start(dataclasses.replace(case.start, world_seed=None))
+
+
+def test_a_model_without_history_starts_anew_where_it_stands() -> None:
+    case = make_case(0, "w+left", chunks=2, **SMALL)
+    # The truth needs no memory: without it it is the same.
+    play = make_rows(("memoryless",), GroundTruth(**SMALL))["memoryless"](case, {})
+    assert play is not None
+    assert np.array_equal(play.frames, case.frames)
+    starts: list[Start] = []
+
+    class Watched(Freeze):
+        def start(self, start: Start) -> None:
+            starts.append(start)
+            super().start(start)
+
+    forgetful = Forgetful(Watched(**SMALL))
+    forgetful.start(case.start)
+    for actions in case.actions:
+        forgetful.step(actions)
+    assert [len(start.frames) for start in starts] == [1, 1]
+    assert starts[1].poses[0] == pytest.approx(case.poses[0, -1])
+    assert starts[1].state.pose() == pytest.approx(case.poses[0, -1])
+    assert starts[0].seed != starts[1].seed
+
+
+def test_soft_truth_is_as_soft_as_the_model() -> None:
+    case = make_case(1, "d", chunks=2, **SMALL)
+
+    class Blurred(GroundTruth):
+        def step(self, actions: Any) -> Any:
+            return np.stack([cv2.blur(frame, (5, 5)) for frame in super().step(actions)])
+
+    rows = make_rows(("model", "soft"), Blurred(**SMALL))
+    model = rows["model"](case, {})
+    assert model is not None
+    soft = rows["soft"](case, {"model": model})
+    assert soft is not None
+    for true, shown, softened in zip(case.frames, model.frames, soft.frames, strict=True):
+        assert sharpness(true, softened) == pytest.approx(sharpness(true, shown), rel=0.15)
+    assert np.array_equal(soften(case.frames[0], 1.2), case.frames[0])
+
+
+def test_videos_from_elsewhere_are_asked_nothing_else(tmp_path: Path) -> None:
+    assert list(make_rows(ROWS, VideoFolder(folder=tmp_path))) == ["model", "freeze", "warp", "soft", "truth"]
+
+
+def test_errors_per_frame_are_those_of_single_frames() -> None:
+    case = make_case(3, "w", chunks=2, chunk_frames=9, height=96, width=160)
+    names = [seen_by(name, METHOD) for name in ("rpe_translation_1", "rpe_rotation_1")]
+
+    def errors(frames: np.ndarray) -> list[list[float]]:
+        metrics = score(case, Play(frames=frames, seconds=[0.0] * 2, latency=0.0), ("frames",))["metrics"]
+        return [metrics[name] for name in names]
+
+    still = np.broadcast_to(case.start.frames[-1], case.frames.shape)
+    assert np.ravel(errors(still)) == pytest.approx([0.2, 0.2, 0, 0], abs=1e-9)  # a frozen picture does not walk
+    metres, degrees = errors(case.frames)
+    assert max(metres) < 0.1
+    assert max(degrees) < 0.5
+
+
+def test_metrics_are_named_after_their_estimator() -> None:
+    assert metric_named(seen_by("ate", "colmap 4")).label == "ATE [colmap 4], m"
+    assert metric_named("psnr").label == "PSNR, dB"
+    assert metric_named("pyiqa:niqe").label == "pyiqa:niqe"
 
 
 def test_warping_turns_and_stands() -> None:
@@ -257,7 +374,7 @@ def result(start: int, action: str, psnr: float, features: list[float] | None = 
         "rows": {"model": row, "truth": truth},
     }
     if features is not None:
-        scores |= {"features": {"model": features, "truth": [0.0, 0.0]}, "extractor": "test"}
+        scores["features"] = {"test": {"model": features, "truth": [0.0, 0.0]}}
     return scores
 
 
@@ -333,6 +450,12 @@ def test_command_exports_starts_and_scores_videos_made_from_them(
         (("--suite", "speed", "--processes", "2"), "one process"),
         (("--suite", "play"), "belong together"),
         (("--data", "nowhere"), "nowhere is no folder"),
+        (("--poses", "nowhere", "--model", "freeze"), "neither colmap nor MODULE:FUNCTION nor a folder"),
+        (("--poses", "nowhere:f", "--model", "freeze"), "plug-in nowhere:f does not load"),
+        (("--suite", "speed", "--poses", "colmap"), "looks at no camera path"),
+        (("--i3d", "nowhere.pt", "--model", "freeze"), "nowhere.pt: no such file"),
+        (("--lpips", "nowhere", "--model", "freeze"), "no weights of AlexNet"),
+        (("--aesthetic", "nowhere", "--model", "freeze"), "no aesthetic head"),
     ],
 )
 def test_bad_input_is_one_clear_error(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:

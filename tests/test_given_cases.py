@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from gamecraft.dataset import ClipWriter
-from gamecraft.errors import CheckpointError, InputError
+from gamecraft.errors import InputError
 from gamecraft.evaluation.given_cases import clip_case, count_given, picture_case
-from gamecraft.evaluation.learned import PictureQuality, VideoMaeFeatures
 from gamecraft.evaluation.run import EvaluationSettings, evaluate
 from gamecraft.evaluation.signals import Signal
 from gamecraft.evaluation.suites import SUITES
@@ -79,25 +78,3 @@ def test_a_picture_has_a_path_but_no_truth(pictures: str, tmp_path: Path, monkey
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):
         count_given(str(tmp_path / "empty"))
-
-
-def test_learned_metrics_say_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no VideoMAE model"):
-        VideoMaeFeatures(str(tmp_path))
-    with pytest.raises(InputError, match="needs the package pyiqa"):
-        PictureQuality("lpips")
-
-
-def test_features_of_a_video_are_deterministic_and_depend_on_it(tmp_path: Path) -> None:
-    from transformers import VideoMAEConfig, VideoMAEModel
-
-    sizes = {"image_size": 32, "patch_size": 16, "num_frames": 4, "hidden_size": 16, "intermediate_size": 16}
-    config = VideoMAEConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)
-    VideoMAEModel(config).save_pretrained(tmp_path / "tiny")
-    extractor = VideoMaeFeatures(str(tmp_path / "tiny"))
-    video = np.random.default_rng(0).integers(0, 256, (9, 48, 64, 3), dtype=np.uint8)
-    features = extractor(video)
-    assert features.shape == (16,)
-    assert extractor.name == "videomae:tiny"
-    assert np.array_equal(extractor(video), features)
-    assert np.abs(extractor(255 - video) - features).max() > 1e-3

@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale; default: the model's")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--poses", nargs="+", default=[], metavar="SOURCE", help=_POSES)
-    parser.add_argument("--videomae", metavar="FOLDER", help="weights of a VideoMAE encoder, for the FVD")
+    parser.add_argument("--i3d", metavar="FILE", help="weights of an I3D (i3d_pretrained_400.pt), for the FVD")
+    parser.add_argument("--videomae", metavar="FOLDER", help="weights of a VideoMAE encoder, for an FVD of its own")
+    parser.add_argument("--lpips", metavar="FOLDER", help="alexnet*.pth and alex.pth, for LPIPS")
+    parser.add_argument("--aesthetic", metavar="FOLDER", help="CLIP with LAION's linear head, for the aesthetic score")
     parser.add_argument("--pyiqa", nargs="+", default=[], metavar="NAME", help="metrics of pyiqa, such as lpips musiq")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="only write the starts, for another system")
     parser.set_defaults(handler=run)
@@ -61,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
         "steps",
         "guidance",
         "processes",
+        "i3d",
         "videomae",
+        "lpips",
+        "aesthetic",
     )
     settings = EvaluationSettings(
         **{name: getattr(args, name) for name in names}, poses=tuple(args.poses), pyiqa=tuple(args.pyiqa)

@@ -1,72 +1,48 @@
-"""Metrics that need the weights of other networks: only computed when these are given, and named after them.
+"""Picture metrics that need the weights of other networks: only computed when these are given, and named after them.
 
 Nothing is downloaded here, and nothing takes the place of what is missing: without weights there is no number.
 """
 
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gamecraft.errors import CheckpointError, InputError
+from gamecraft.errors import InputError
 
-__all__ = ["FeatureExtractor", "PictureQuality", "VideoMaeFeatures", "missing_metrics"]
+__all__ = ["PyiqaMetric", "Quality", "missing_metrics", "open_qualities"]
 
 Frames = npt.NDArray[np.uint8]
-Array = npt.NDArray[np.float64]
 
 
-class FeatureExtractor(Protocol):
-    """Turns a video into one vector, for Fréchet distances."""
+class Quality(Protocol):
+    """A metric of pictures."""
 
     @property
     def name(self) -> str:
-        """Part of the metric's name."""
+        """In reports."""
 
-    def __call__(self, frames: Frames) -> Array:
-        """Features [D] of a video uint8 [F, H, W, 3]."""
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it compares; others judge the frames alone."""
 
-
-class VideoMaeFeatures:
-    """The mean of a VideoMAE encoder's last hidden states over its tokens (Tong et al. 2022, arXiv:2203.12602).
-
-    Args:
-        folder: a transformers folder with ``config.json`` and weights in safetensors.
-
-    Raises:
-        CheckpointError: there is no usable model in the folder.
-    """
-
-    def __init__(self, folder: str) -> None:
-        from transformers import VideoMAEModel
-
-        if not (Path(folder) / "config.json").is_file() or not list(Path(folder).glob("*.safetensors")):
-            raise CheckpointError(f"{folder} holds no VideoMAE model (config.json and safetensors weights)")
-        try:
-            self._model: Any = VideoMAEModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-        except Exception as error:  # transformers and safetensors raise many types for damaged folders
-            raise CheckpointError(f"no usable VideoMAE model in {folder}: {error}") from error
-        self.name = f"videomae:{Path(folder).resolve().name}"
-
-    def __call__(self, frames: Frames) -> Array:
-        """Features [D] of a video of any length and size: as many frames as the model takes, evenly spread."""
-        import cv2
-        import torch
-
-        config = self._model.config
-        numbers = np.linspace(0, len(frames) - 1, config.num_frames).round().astype(int)
-        size = (config.image_size, config.image_size)
-        resized = np.stack([cv2.resize(frames[number], size, interpolation=cv2.INTER_AREA) for number in numbers])
-        # The normalisation that the published models were trained with (ImageNet's).
-        pixels = (resized / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
-        with torch.inference_mode():
-            video = torch.from_numpy(pixels.transpose(0, 3, 1, 2)[None].astype(np.float32))
-            states = self._model(pixel_values=video).last_hidden_state
-        return np.asarray(states[0].mean(dim=0).double().numpy())
+    def __call__(self, frames: Frames, truth: Frames) -> float:
+        """Mean over frames uint8 [F, H, W, 3]; the truth is not looked at unless it is needed."""
 
 
-class PictureQuality:
+def open_qualities(lpips: str | None, aesthetic: str | None, pyiqa: Sequence[str]) -> list[Quality]:
+    """The metrics whose weights are given: folders of ``perceptual.Lpips`` and ``Aesthetic``, names of pyiqa's."""
+    found: list[Quality] = []
+    if lpips is not None or aesthetic is not None:
+        from gamecraft.evaluation.perceptual import Aesthetic, Lpips
+
+        found += [] if lpips is None else [Lpips(lpips)]
+        found += [] if aesthetic is None else [Aesthetic(aesthetic)]
+    return [*found, *(PyiqaMetric(name) for name in pyiqa)]
+
+
+class PyiqaMetric:
     """A metric of the pyiqa package by its name there, such as lpips, musiq (image quality) or laion_aes (aesthetic).
 
     Raises:
@@ -76,8 +52,8 @@ class PictureQuality:
     def __init__(self, name: str) -> None:
         try:
             import pyiqa  # type: ignore[import-not-found,unused-ignore]
-        except ImportError:
-            raise InputError(f"{name} needs the package pyiqa, which is not installed") from None
+        except Exception as error:  # it imports torchvision, which may fail in many ways
+            raise InputError(f"{name} needs the package pyiqa, which does not load: {error!s:.200}") from None
         try:
             self._metric: Any = pyiqa.create_metric(name, device="cpu")
         except Exception as error:  # unknown names, missing files and failed downloads alike
@@ -97,12 +73,17 @@ class PictureQuality:
         return float(values.mean())
 
 
-def missing_metrics(videomae: str | None, pyiqa: tuple[str, ...]) -> list[str]:
-    """What the paper reports and this evaluation has not computed, and why, one line each."""
+def missing_metrics(metrics: Iterable[str], distances: Iterable[str]) -> list[str]:
+    """What the paper reports and a report with these metrics and distances lacks, and why, one line each."""
+    names = " ".join(metrics)
     lines = []
-    if videomae is None:
-        lines.append("FVD: no feature extractor was given (--videomae FOLDER)")
-    for name, meaning in (("lpips", "LPIPS"), ("musiq", "image quality"), ("laion_aes", "aesthetic score")):
-        if name not in pyiqa:
-            lines.append(f"{meaning}: its network was not given (--pyiqa {name})")
+    if not list(distances):
+        lines.append("FVD: no feature extractor was given (--i3d FILE, --videomae FOLDER), or fewer than two rollouts")
+    for part, meaning, how in (
+        ("lpips", "LPIPS", "--lpips FOLDER or --pyiqa lpips"),
+        ("musiq", "image quality", "--pyiqa musiq"),
+        ("laion", "aesthetic score", "--aesthetic FOLDER or --pyiqa laion_aes"),
+    ):
+        if part not in names:
+            lines.append(f"{meaning}: its network was not given ({how})")
     return lines

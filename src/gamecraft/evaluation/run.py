@@ -17,14 +17,15 @@ from typing import Any
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.evaluation.cases import MAX_SEED, Case, case_name, make_case
 from gamecraft.evaluation.given_cases import clip_case, count_given, is_dataset, picture_case
-from gamecraft.evaluation.learned import PictureQuality, VideoMaeFeatures
+from gamecraft.evaluation.learned import Quality, open_qualities
 from gamecraft.evaluation.motion_estimator import METHOD
 from gamecraft.evaluation.pictures import save_side_by_side, save_strip
 from gamecraft.evaluation.pipeline_model import model_identity, open_model
 from gamecraft.evaluation.rows import make_rows
-from gamecraft.evaluation.scoring import play_case
+from gamecraft.evaluation.scoring import play_case, revisits
 from gamecraft.evaluation.suites import suite_named
 from gamecraft.evaluation.trajectories import Tracker, open_tracker
+from gamecraft.evaluation.video_features import FeatureExtractor, open_extractors
 from gamecraft.files import write_atomically
 
 __all__ = ["EvaluationSettings", "Job", "case_of", "evaluate", "jobs_of", "pictured", "video_of"]
@@ -49,7 +50,8 @@ class EvaluationSettings:
         seed: of the worlds. data: a clip dataset (suite ``play``) or a folder of pictures instead of rendered worlds.
         steps, guidance: of the sampler; the model's own if None. processes: each loads the model.
         poses: further sources of camera paths for RPE and ATE, see ``gamecraft.evaluation.trajectories``.
-        videomae: folder of a feature extractor for the FVD. pyiqa: names of further picture metrics.
+        i3d, videomae: weights of feature extractors for the FVD, see ``gamecraft.evaluation.video_features``.
+        lpips, aesthetic, pyiqa: of learned picture metrics, see ``gamecraft.evaluation.learned``.
 
     Raises:
         InputError: a number is out of range, the suite is unknown or does not fit the data.
@@ -66,7 +68,10 @@ class EvaluationSettings:
     guidance: float | None = None
     processes: int = 1
     poses: tuple[str, ...] = ()
+    i3d: str | None = None
     videomae: str | None = None
+    lpips: str | None = None
+    aesthetic: str | None = None
     pyiqa: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -108,7 +113,7 @@ def evaluate(
 
     Returns:
         scores of every case (see ``gamecraft.evaluation.scoring.play_case``) with ``start``, ``action``, ``theme``,
-        and, with a feature extractor, ``features``: row -> [D] of the whole rollout.
+        and ``features``: feature extractor -> row -> [D] of the whole rollout.
 
     Raises:
         GameCraftError: no usable model, or a setting it does not accept.
@@ -150,12 +155,15 @@ class _Player:
             "chunks": settings.chunks,
             "seed": settings.seed,
             "data": settings.data,
-            "learned": (settings.videomae, settings.pyiqa),
+            "learned": [
+                _version(path) for path in (settings.i3d, settings.videomae, settings.lpips, settings.aesthetic)
+            ],
+            "pyiqa": settings.pyiqa,
             "steps": settings.steps,
             "guidance": settings.guidance,
             "model": settings.identity,
             "estimator": METHOD,
-            "poses": [(name, _version(name)) for name in settings.poses],
+            "poses": [_version(name) for name in settings.poses],
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(settings.output) / "cases" / name
@@ -174,16 +182,13 @@ class _Player:
             rows["model"](dataclasses.replace(case, actions=case.actions[:1]), {})  # what is only slow the first time
         played = play_case(case, rows, self.suite.groups, self._trackers)
         for name, frames in played.frames.items():
-            for quality in self._qualities:
-                if not quality.needs_truth or case.frames is not None:
-                    truth = frames if case.frames is None else case.frames
-                    values = [quality(*pair) for pair in zip(frames, truth, strict=True)]
-                    played.scores["rows"][name]["metrics"][quality.name] = values
-        record = {"start": start, "action": action, "theme": case.start.theme, **played.scores}
-        if (extractor := self._extractor) is not None:
-            videos = {name: frames.reshape(-1, *frames.shape[2:]) for name, frames in played.frames.items()}
-            record["features"] = {name: extractor(video).tolist() for name, video in videos.items()}
-            record["extractor"] = extractor.name
+            played.scores["rows"][name]["metrics"].update(self._judged(case, frames))
+        videos = {name: frames.reshape(-1, *frames.shape[2:]) for name, frames in played.frames.items()}
+        features = {
+            extractor.name: {name: extractor(video).tolist() for name, video in videos.items()}
+            for extractor in self._extractors
+        }
+        record = {"start": start, "action": action, "theme": case.start.theme, **played.scores, "features": features}
         if played.frames:
             first = next(iter(played.frames.values()))
             # of every case: with more starts later, other ones are shown
@@ -205,13 +210,26 @@ class _Player:
     def _trackers(self) -> dict[str, Tracker]:
         return dict(open_tracker(name) for name in self.settings.poses)
 
-    @cached_property
-    def _qualities(self) -> list[PictureQuality]:
-        return [PictureQuality(name) for name in self.settings.pyiqa]
+    def _judged(self, case: Case, frames: Any) -> dict[str, list[float | None]]:
+        """Learned metrics of a row's frames [K, F, H, W, 3]."""
+        scores: dict[str, list[float | None]] = {}
+        for quality in self._qualities:
+            if quality.needs_truth and case.frames is None:
+                continue
+            truth = frames if case.frames is None else case.frames
+            scores[quality.name] = [quality(*pair) for pair in zip(frames, truth, strict=True)]
+            if quality.needs_truth and "revisit" in self.suite.groups:
+                # Of the later view, against the first one.
+                scores[f"revisit_{quality.name}"] = revisits(case, frames, quality)
+        return scores
 
     @cached_property
-    def _extractor(self) -> VideoMaeFeatures | None:
-        return None if self.settings.videomae is None else VideoMaeFeatures(self.settings.videomae)
+    def _qualities(self) -> list[Quality]:
+        return open_qualities(self.settings.lpips, self.settings.aesthetic, self.settings.pyiqa)
+
+    @cached_property
+    def _extractors(self) -> list[FeatureExtractor]:
+        return open_extractors(self.settings.videomae, self.settings.i3d)
 
 
 def jobs_of(settings: EvaluationSettings) -> list[Job]:
@@ -231,10 +249,14 @@ def case_of(settings: EvaluationSettings, job: Job, chunk_frames: int, height: i
     return picture_case(settings.data, start, name, signal, **sizes)
 
 
-def _version(poses: str) -> str:
-    """What changes when the files of a folder of trajectories do."""
-    files = sorted(Path(poses).glob("*/*"))
-    return hashlib.sha256(repr([(str(file), file.stat().st_mtime_ns) for file in files]).encode()).hexdigest()[:16]
+def _version(path: str | None) -> str | None:
+    """A path with what changes when its file, or the files of its folder, do; other names are left as they are."""
+    place = Path(path or "")
+    if path is None or not place.exists():
+        return path
+    files = [place] if place.is_file() else sorted(place.rglob("*"))
+    known = repr([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    return f"{path} {hashlib.sha256(known.encode()).hexdigest()[:16]}"
 
 
 def _shown_jobs(settings: EvaluationSettings) -> list[Job]:

@@ -24,7 +24,7 @@ from gamecraft.evaluation.motion_scoring import (
 from gamecraft.evaluation.rows import Play, Rows
 from gamecraft.evaluation.trajectories import Tracker
 
-__all__ = ["MAX_PSNR", "Played", "play_case", "score"]
+__all__ = ["MAX_PSNR", "Played", "play_case", "revisits", "score"]
 
 MAX_PSNR = 100.0
 """Stands for the infinite PSNR of equal frames, so that means exist."""
@@ -102,10 +102,13 @@ def _score_pictures(truth: Frames, shown: Frames, metrics: Scores) -> None:
     metrics["sharpness"] = [sharpness(true, chunk) for true, chunk in pairs]
 
 
-def _revisits(case: Case, shown: Frames) -> list[float | None]:
-    """PSNR of each chunk of the way back against the same row's frames at the same places on the way there.
+def revisits(case: Case, shown: Frames, compare: Callable[[Frames, Frames], float]) -> list[float | None]:
+    """Each chunk of the way back compared with the same row's frames at the same places on the way there.
 
     A picture that never changes is perfect here: read it beside action accuracy.
+
+    Args:
+        compare: of the later and the first view, frames [F, H, W, 3] each.
     """
     chunks = len(shown)
     if not case.returns:
@@ -114,7 +117,7 @@ def _revisits(case: Case, shown: Frames) -> list[float | None]:
     there = np.concatenate([case.start.frames[-1:], shown.reshape(-1, *shown.shape[2:])])
     earlier = there[:-1][::-1].reshape(shown.shape)
     half = chunks // 2
-    return [None] * half + [_psnr(earlier[k], shown[k]) for k in range(half, chunks)]
+    return [None] * half + [compare(shown[k], earlier[k]) for k in range(half, chunks)]
 
 
 def _psnr(truth: Frames, frames: Frames) -> float:
@@ -124,7 +127,7 @@ def _psnr(truth: Frames, frames: Frames) -> float:
 _GROUPS: dict[str, Callable[[Case, Play, Scores], None]] = {
     "frames": lambda case, play, metrics: score_frames(case, play.frames, metrics),
     "dynamics": _score_dynamics,
-    "revisit": lambda case, play, metrics: metrics.update(revisit=_revisits(case, play.frames)),
+    "revisit": lambda case, play, metrics: metrics.update(revisit=revisits(case, play.frames, _psnr)),
     "response": lambda case, play, metrics: score_response(case, play.frames, metrics),
     "speed": _score_speed,
 }

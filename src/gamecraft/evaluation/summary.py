@@ -126,7 +126,7 @@ def _sufficiency(results: Sequence[dict[str, Any]], row: str) -> dict[str, dict[
     asked = np.array([result["commanded"] for result in results])
 
     def errors(name: str) -> Array:
-        return np.abs(np.array([result["rows"][name]["motion"] for result in results]) - asked)
+        return np.asarray(np.abs(np.array([result["rows"][name]["motion"] for result in results]) - asked))
 
     def mean(name: str, metric: str) -> float:
         return float(np.mean([result["rows"][name]["metrics"][metric] for result in results]))
@@ -150,10 +150,12 @@ def _ratio(judged: float, own: float) -> float:
 
 
 def _distances(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    features = [result["features"] for result in results if "truth" in result.get("features", {})]
-    if len(features) < 2:
-        return {}
-    truth = [by_row["truth"] for by_row in features]
-    rows = {row: [by_row[row] for by_row in features] for row in features[0] if row != "truth"}
-    name = f"FVD [{results[0]['extractor']}, {len(truth)} rollouts]"
-    return {name: {row: frechet_distance(vectors, truth) for row, vectors in rows.items()}}
+    distances = {}
+    for extractor in results[0].get("features", {}):
+        features = [by_row for result in results if "truth" in (by_row := result["features"][extractor])]
+        if len(features) > 1:
+            truth = [by_row["truth"] for by_row in features]
+            rows = {row: [by_row[row] for by_row in features] for row in features[0] if row != "truth"}
+            name = f"FVD [{extractor}, {len(truth)} rollouts]"
+            distances[name] = {row: frechet_distance(vectors, truth) for row, vectors in rows.items()}
+    return distances
