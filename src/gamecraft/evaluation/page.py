@@ -55,8 +55,8 @@ def report_page(report: Report, folder: Path, strips: Shown, videos: Mapping[str
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Evaluation of {name}</title><style>{_STYLE}</style>",
         f"<h1>Evaluation of {name}</h1><p>Suite <b>{settings['suite']}</b>, "
         f"{escape(suite_named(settings['suite']).about)}. {_count(report['starts'], 'start')}, "
-        f"{_count(len(report['actions']), 'signal')} each, {_count(settings['chunks'], 'chunk')}; every rollout follows "
-        "one chunk of true frames. In brackets: 95 % bootstrap interval over the starts.</p><dl>",
+        f"{_count(len(report['actions']), 'signal')} each, {_count(settings['chunks'], 'chunk')}; every rollout "
+        "follows one chunk of true frames. In brackets: 95 % bootstrap interval over the starts.</p><dl>",
         *(f"<dt>{row}<dd>{escape(ROWS[row])}" for row in report["overall"]),
         "</dl><h2>In short</h2><p>Means over whole rollouts. ↑ higher is better, ↓ lower is.</p>",
         _short_table(report, metrics),
