@@ -61,6 +61,9 @@ def test_a_sharded_run_that_lost_a_rank_goes_on_as_if_nothing_had_been(
     same(load_file(tmp_path / "0.safetensors"), load_file(tmp_path / "1.safetensors"), 0.0)
     steps = [record["step"] for record in RunFolder(config.run).records() if "loss" in record]
     assert steps == [1, 2, 3, 4]
+    fewer = in_ranks(1, train_many, [replace(config, max_steps=5)], tmp_path, folder=tmp_path)
+    assert [code for code, _ in fewer] == [0], fewer
+    assert RunFolder(config.run).records()[-1]["step"] == 5
 
 
 def test_what_cannot_be_divided_is_refused(config: TransformerTraining) -> None:

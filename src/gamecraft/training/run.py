@@ -83,7 +83,7 @@ class RunFolder:
             old.unlink()
         return target
 
-    def not_saved(self, target: Path, error: Exception) -> CheckpointError:
+    def not_saved(self, target: Path, error: BaseException) -> CheckpointError:
         """What to say when a checkpoint could not be written, of which nothing is left."""
         self.remove_partial()
         whole = self.checkpoints()

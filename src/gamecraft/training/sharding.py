@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
@@ -84,8 +86,8 @@ class ShardedRunFolder(RunFolder):
         partial = target.with_name(target.name + ".tmp")
         main = dist.get_rank() == 0
         try:
-            dcp.save({**state, "step": step}, checkpoint_id=partial)
-        except (OSError, RuntimeError, dcp.CheckpointException) as error:
+            save({**state, "step": step}, checkpoint_id=partial)
+        except (OSError, RuntimeError, CheckpointException) as error:
             raise self.not_saved(target, error) from error
         if main:
             shutil.rmtree(target, ignore_errors=True)  # of the same step, when nothing was trained since
@@ -110,8 +112,8 @@ class ShardedRunFolder(RunFolder):
         for folder in reversed(found):
             wanted = {**(into or {}), "step": 0}
             try:
-                dcp.load(wanted, checkpoint_id=folder)
-            except (OSError, RuntimeError, dcp.CheckpointException) as error:
+                load(wanted, checkpoint_id=folder)
+            except (OSError, RuntimeError, CheckpointException) as error:
                 logger.warning("checkpoint %s cannot be read (%s); trying the one before", folder, error)
                 continue
             self.resume_log(int(wanted["step"]))

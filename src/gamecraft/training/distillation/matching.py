@@ -57,7 +57,7 @@ class MatchingDistiller(Trainer):
         self.critic = self.prepare(beside(self, teacher))
         self.critic_optimizer = MuonAdamW(
             *split_parameters(self.accelerator.unwrap_model(self.critic).transformer),
-            muon_rate=config.muon_lr * settings.critic_rate,
+            muon_rate=None if config.muon_lr is None else config.muon_lr * settings.critic_rate,
             adam_rate=config.adamw_lr * settings.critic_rate,
         )
 
