@@ -85,7 +85,7 @@ def reproject(
     covered = seen >= 0
     depths = seen.clamp_min(0)
     batch, frames, height, width = depths.shape
-    back = torch.linalg.inv(moves.double()).flatten(0, 1)[:, None]
+    back = torch.linalg.inv(moves.double().cpu()).flatten(0, 1)[:, None]  # not every device knows float64
     places, origin_depth = transfer(depths.reshape(batch * frames, 1, height, width), back, intrinsics)
     places, origin_depth = (x.reshape(batch, frames, *x.shape[2:]) for x in (places, origin_depth))
     found = fetch(torch.cat([picture.float(), inverse_depth.float()], dim=1), places)

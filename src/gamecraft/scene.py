@@ -137,7 +137,7 @@ def fill_gaps(pictures: Tensor, covered: Tensor) -> Tensor:
 def _moves(view: View, poses: NDArray[np.float64]) -> Tensor:
     """[B, F, 4, 4] from the view's camera to others."""
     moves = torch.from_numpy(np.asarray(invert(poses) @ view.pose[..., None, :, :]))
-    return moves.expand(len(view.picture), *moves.shape[-3:]).to(view.picture.device)
+    return moves.expand(len(view.picture), *moves.shape[-3:])
 
 
 def _seen(view: View, poses: NDArray[np.float64], intrinsics: Intrinsics) -> Tensor:
