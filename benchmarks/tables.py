@@ -95,7 +95,7 @@ def chunks(report: Report, columns: Sequence[str]) -> list[str]:
     for metric in (_key(report, column) for column in columns):
         for row, metrics in report["overall"].items():
             if any(point is not None for point in metrics.get(metric, [])):
-                label = f"{metric_named(metric).label}: {f'**{row}**' if row == 'model' else row}"
+                label = f"{_label(metric, [])}: {f'**{row}**' if row == 'model' else row}"
                 body.append([label, *(_interval(point) for point in metrics[metric])])
     return _table(["", *(f"chunk {chunk}" for chunk in report["chunks"])], body)
 
@@ -166,10 +166,10 @@ def _mean(point: Point) -> str:
 
 
 def _interval(point: Point) -> str:
-    if point is None or point["low"] == point["high"]:
+    if point is None:
         return _mean(point)
-    digits = _decimals(point["mean"])
-    return f"{_mean(point)} [{point['low']:.{digits}f}, {point['high']:.{digits}f}]"
+    low, high = (f"{point[end]:.{_decimals(point['mean'])}f}" for end in ("low", "high"))
+    return _mean(point) if low == high else f"{_mean(point)} [{low}, {high}]"
 
 
 def _decimals(value: float) -> int:

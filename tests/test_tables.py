@@ -70,8 +70,8 @@ def test_every_kind_of_table_holds_the_reports_numbers(reports: Path) -> None:
         "| truth | 100 / 100 | 1.00 |",
     ]
     assert filled("chunks follows", reports)[2:] == [
-        "| action accuracy [a method 1]: **model** | 0.500 [0.400, 0.600] | 0.250 [0.150, 0.350] |",
-        "| action accuracy [a method 1]: truth | 1.00 | 1.00 |",
+        "| action accuracy: **model** | 0.500 [0.400, 0.600] | 0.250 [0.150, 0.350] |",
+        "| action accuracy: truth | 1.00 | 1.00 |",
     ]
     assert filled("signals model:follows truth:psnr@2", reports)[2:] == ["| w | 0.375 | 100 |"]
     assert filled("errors", reports) == [

@@ -9,8 +9,13 @@ import pytest
 from gamecraft.errors import InputError
 from gamecraft.evaluation.cases import Case, make_case
 from gamecraft.evaluation.measures import seen_by
+from gamecraft.evaluation.motion_estimator import METHOD
+from gamecraft.evaluation.report import write_report
 from gamecraft.evaluation.rows import Play
+from gamecraft.evaluation.run import EvaluationSettings, evaluate
 from gamecraft.evaluation.scoring import score
+from gamecraft.evaluation.signals import Signal
+from gamecraft.evaluation.suites import SUITES, Suite
 from gamecraft.evaluation.trajectories import open_tracker
 from gamecraft.evaluation.trajectory_error import Similarity
 from gamecraft.intrinsics import Intrinsics
@@ -46,6 +51,10 @@ def short(frames: np.ndarray, lens: Intrinsics) -> tuple[np.ndarray, float]:
     return np.tile(np.eye(4), (2, 1, 1)), 1.0
 
 
+def still(frames: np.ndarray, lens: Intrinsics) -> tuple[np.ndarray, float]:
+    return np.tile(np.eye(4), (len(frames), 1, 1)), 0.0
+
+
 def test_files_are_compared_after_alignment(case: Case, tmp_path: Path) -> None:
     (tmp_path / "paths" / "model").mkdir(parents=True)
     file = tmp_path / "paths" / "model" / f"{case.start.name}.tum"
@@ -69,6 +78,19 @@ def test_a_plug_in_is_asked_for_every_row(case: Case) -> None:
     assert found["ate"] == pytest.approx([0, 0], abs=1e-5)
     with pytest.raises(InputError, match="test_trajectories:short returned 2 poses; expected 19"):
         scores(case, "test_trajectories:short")
+
+
+def test_a_suite_reports_every_source_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = Suite(name="quick", about="", signals={"w": Signal(keys="w")}, rows=("model", "truth"), groups=("motion",))
+    monkeypatch.setitem(SUITES, "quick", suite)
+    poses = ("test_trajectories:still",)
+    settings = EvaluationSettings(model="truth", output=str(tmp_path), starts=1, chunks=1, poses=poses)
+    report = write_report(settings, evaluate(settings))
+    for row in ("model", "truth"):
+        scores = report["overall"][row]
+        assert scores["rpe_translation [test_trajectories:still]"][0]["mean"] == pytest.approx(0.6)
+        assert scores[seen_by("rpe_translation", METHOD)][0]["mean"] < 0.2
+    assert "RPE translation [test_trajectories:still], m per 3 frames" in (tmp_path / "report.html").read_text()
 
 
 def test_the_built_in_estimator_stays_beside_them(case: Case) -> None:

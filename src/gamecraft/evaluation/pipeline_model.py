@@ -66,11 +66,14 @@ class PipelineModel:
 
     def reconstruct(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A chunk of frames through the autoencoder."""
-        from gamecraft.pictures import to_frames
-        from gamecraft.trajectory import CameraState
+        import torch
 
-        clip = self.pipe.start_history(frames, CameraState()).clips[0]
-        return to_frames(self.pipe.decode_latents(clip))
+        from gamecraft.pictures import to_frames, to_video
+
+        vae = self.pipe.vae
+        with torch.inference_mode():
+            latents = vae.encode(to_video(frames).to(vae.device, vae.dtype)).latent_dist.mode()
+            return to_frames(self.pipe.decode_latents(latents.float() * vae.config.scaling_factor))
 
 
 def open_model(name: str | None, *, steps: int | None = None, guidance: float | None = None) -> WorldModel:
