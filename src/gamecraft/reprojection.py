@@ -20,6 +20,8 @@ _AGREEMENT = 0.1
 """Relative difference of inverse depths up to which two pixels show the same point."""
 _SLACK = 0.02
 """The same for far points, 1/m."""
+_SUPPORT = 0.6
+"""Share of a pixel and its neighbours that must show something; a straight edge leaves two thirds."""
 _MARGIN = 2
 """Pixels around a picture that take what falls outside."""
 
@@ -92,8 +94,14 @@ def reproject(
     colours, known = found[:, :, :-1], found[:, :, -1]
     inside = places.abs().amax(dim=-1) <= 1
     agrees = (known - origin_depth).abs_() <= origin_depth.abs().mul_(_AGREEMENT).add_(_SLACK)
-    valid = (covered & inside & agrees).float()[:, :, None]
+    valid = _supported((covered & inside & agrees).float())[:, :, None]
     return colours * valid, depths[:, :, None] * valid, valid
+
+
+def _supported(valid: Tensor) -> Tensor:
+    """What is valid, 1 or 0 [B, F, H, W], among mostly valid neighbours: where depths are rough, single points fly about."""
+    share = F.avg_pool2d(valid, 3, stride=1, padding=1, count_include_pad=False)
+    return valid * (share >= _SUPPORT)
 
 
 def _splat(places: Tensor, depths: Tensor) -> Tensor:

@@ -50,8 +50,9 @@ class BatchScenes:
                 place of the newest image.
         """
         images = [*batch.images] if made is None else [made, *batch.images[1:]]
-        views = tuple(self._view(latents, batch.image_poses[:, i]) for i, latents in enumerate(images))
-        history = replace(batch.history, views=tuple(reversed(views)))
+        ends = sorted({len(images) - 1, 0}, reverse=True)  # the oldest and the newest
+        views = tuple(self._view(images[i], batch.image_poses[:, i]) for i in ends)
+        history = replace(batch.history, views=views)
         scene = self.encoder.scene(history, batch.poses).masked(~batch.unconditional).to(torch.device("cpu"))
         return replace(batch, scene=scene)
 

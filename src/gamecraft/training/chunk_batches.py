@@ -27,6 +27,10 @@ from gamecraft.trajectory import relative_to
 __all__ = ["ChunkBatch", "ChunkSampler", "Dropping", "collate"]
 
 
+_OLDEST_VIEW = 2
+"""Chunks before the newest view that the older one may be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dropping:
     """Conditions left out for classifier-free guidance."""
@@ -112,7 +116,7 @@ class ChunkSampler:
         motion: MotionSampling | None = None,
         backwards: LatentDataset | None = None,
     ) -> None:
-        """older_view: share of the batches whose chunks are also seen from one chunk further back.
+        """older_view: share of the batches whose chunks are also seen from one or two chunks further back.
 
         motion: which clips are drawn. backwards: the same clips played backwards, to be drawn as well.
         """
@@ -141,7 +145,9 @@ class ChunkSampler:
         )
         kind = HistoryKind.CLIPS if own else kind
         low, high = first_chunk(kind), self._dataset.chunks_per_clip
-        images = 2 if own or float(torch.rand(1, generator=generator)) < self._older_view else 1
+        images = 2 if own else 1
+        if float(torch.rand(1, generator=generator)) < self._older_view:
+            images += int(torch.randint(1, _OLDEST_VIEW + 1, (1,), generator=generator))
         low = max(low, (images - 1) * STRIDES_PER_CHUNK)
         places = torch.randint(low, high, (self._batch_size,), generator=generator).tolist()
         chunks = [
