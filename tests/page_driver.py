@@ -23,7 +23,7 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 """Seconds until a test gives up; the machine may be busy."""
 
 _TOOLS = """

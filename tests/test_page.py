@@ -1,13 +1,21 @@
 """The page, played by a real browser against the real server with a tiny random model."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from gamecraft.controls import MAX_MOVE_SPEED
 from gamecraft.serving.frames import FrameFlag
 from page_driver import Driver
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from page_server import PageServer
 
 
 def test_holding_w_moves_the_world_and_the_server_says_which_input_did_it(driver: Driver) -> None:
@@ -215,3 +223,63 @@ def test_sticks_and_gamepads_hold_keys_and_turn(driver: Driver) -> None:
         const { stickKeys } = await import(new URL("sticks.js", document.baseURI));
         return [stickKeys(0, 0), stickKeys(0.7, -0.7), stickKeys(-1, 0), stickKeys(0.2, 0.9)]; }""")
     assert keys == [[], ["w", "d"], ["a"], ["s"]]
+
+
+@pytest.fixture
+def touched(browser: "Browser", page_server: "PageServer") -> Iterator[Driver]:
+    """The page on a telephone, a play begun by a finger."""
+    context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    driver = Driver(context.new_page(), page_server.url).open()
+    driver.page.tap("#begin")
+    driver.until(lambda: driver.frames and driver.of("done"))
+    yield driver
+    assert not driver.errors
+    context.close()
+
+
+def centre(driver: Driver, selector: str) -> tuple[float, float]:
+    box = driver.page.locator(selector).bounding_box()
+    assert box is not None, f"{selector} cannot be seen"
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_thumbs_walk_and_turn_on_a_touch_screen(touched: Driver) -> None:
+    fingers = touched.page.context.new_cdp_session(touched.page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        where = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+
+    walk, look = centre(touched, "#stick-move"), centre(touched, "#stick-look")
+    touch("touchStart", walk, look)
+    touch("touchMove", (walk[0], walk[1] - 50), (look[0] + 50, look[1]))
+    touched.until(
+        lambda: any(frame["keys"] == ["w"] and frame["look"][0] > 0 for frame in touched.acknowledged()),
+        "to walk and turn",
+    )
+    touch("touchMove", (walk[0] + 40, walk[1] - 40), look)
+    touched.until(lambda: touched.acknowledged()[-1]["keys"] == ["d", "w"], "for the diagonal")
+    touch("touchEnd")
+    touched.until(lambda: touched.acknowledged()[-1]["keys"] == [], "to stand")
+    assert touched.inputs()[max(touched.inputs())]["keys"] == []
+
+    rise = centre(touched, "[data-key-name=space]")
+    touch("touchStart", rise)
+    touched.until(lambda: touched.acknowledged()[-1]["keys"] == ["space"], "to rise")
+    touch("touchEnd")
+
+
+@pytest.mark.parametrize("size", [(390, 780), (844, 390), (360, 640)])
+def test_on_small_screens_nothing_covers_the_controls(touched: Driver, size: tuple[int, int]) -> None:
+    page = touched.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.wait_for_timeout(100)
+    covered = page.evaluate("""() => {
+        const wanted = document.querySelectorAll("#tools .tool, .stick, .key.wide, #play-prompt");
+        return [...wanted].filter((item) => item.checkVisibility()).flatMap((item) => {
+          const box = item.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+          const hit = document.elementFromPoint(x, y);
+          return hit && (item === hit || item.contains(hit)) ? [] : [`${item.id || item.className}: ${hit?.id}`];
+        }); }""")
+    assert covered == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,11 +1,13 @@
 """`gamecraft play`: what it starts, and what it refuses before it loads anything."""
 
 import socket
+import threading
 from typing import Any
 
 import pytest
 
 from gamecraft.cli import main
+from gamecraft.commands.startup import startup_progress
 from gamecraft.serving import listen
 from gamecraft.serving.config import ServerConfig
 
@@ -15,7 +17,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[ServerConfig]:
     """The settings of servers that would have been started."""
     configs: list[ServerConfig] = []
 
-    def serve(config: ServerConfig, socket: Any, runtime: Any, *, open_browser: bool) -> int:
+    def serve(config: ServerConfig, socket: Any, runtime: Any, startup: Any, *, open_browser: bool) -> int:
         configs.append(config)
         return 0
 
@@ -64,3 +66,20 @@ def test_a_port_that_is_taken_is_said(served: list[ServerConfig], capsys: pytest
         port = taken.getsockname()[1]
         assert main(["play", "--port", str(port)]) == 2
     assert f"cannot listen at 127.0.0.1, port {port}: Address already in use; try --port 0" in capsys.readouterr().err
+
+
+def test_the_terminal_is_told_when_the_model_is_ready_or_why_it_will_not_be(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for loaded, failure, line in (
+        (2, None, "ready after"),
+        (0, "the model could not be loaded: it is no model", "no model"),
+    ):
+        with startup_progress("play") as startup:
+            startup.follow(lambda loaded=loaded: loaded, lambda failure=failure: failure)
+            for thread in threading.enumerate():
+                if thread.name.startswith("startup"):
+                    thread.join()
+        first, last = capsys.readouterr().err.splitlines()
+        assert first == "gamecraft play: loading the model ..."
+        assert line in last

@@ -154,10 +154,10 @@ def test_other_bytes_are_no_frame(content: bytes) -> None:
     try:
         assert Frame.unpack(content).pack() == content
     except InputError:
-        assert len(content) < FRAME_HEADER.size or content[:1] != b"\1" or content[1:2] not in (b"\1", b"\2")
+        assert len(content) < FRAME_HEADER.size or content[:1] != b"\1" or content[1:2] not in (b"\1", b"\2", b"\3")
 
 
-@pytest.mark.parametrize("form", PictureFormat)
+@pytest.mark.parametrize("form", [PictureFormat.JPEG, PictureFormat.WEBP])
 def test_pictures_are_sent_nearly_as_they_are(form: PictureFormat) -> None:
     smooth = np.linspace(0, 255, 32 * 48 * 3).reshape(32, 48, 3).astype(np.uint8)
     content = encode_picture(smooth, form, 90)

@@ -28,6 +28,9 @@ from tiny import CHUNK
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
+_PATIENCE = 300.0
+"""Seconds until a test gives up; the machine may be busy."""
+
 FORM: dict[str, Any] = {
     "start": "A picture of the gallery",
     "gallery": "village",
@@ -53,9 +56,12 @@ class Forms:
         import gradio_client
 
         with Client(server.url) as client:
-            client.wait_until_ready(60)
+            client.wait_until_ready(_PATIENCE)
         self.url, self.runs = server.url, RunStore(state / "studio")
-        self._client = gradio_client.Client(f"{server.url}studio/", verbose=False, analytics_enabled=False)
+        httpx2.get(f"{server.url}studio/", timeout=_PATIENCE)  # loads Gradio
+        self._client = gradio_client.Client(
+            f"{server.url}studio/", verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": _PATIENCE}
+        )
 
     def make(self, **changes: Any) -> tuple[np.ndarray, str]:
         """The frames of the video that is made, and what is said about it."""
@@ -215,7 +221,7 @@ def test_in_a_browser_the_forms_work_and_ask_nobody_else(context: "BrowserContex
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(_PATIENCE * 1000)
     page.goto(f"{page_server.url}studio/")
     page.wait_for_selector("text=/turned 45 degrees/")
     page.click("button:has-text('Turn left')")

@@ -38,6 +38,14 @@ COMMANDS = {
             "gamecraft play --host 0.0.0.0 --players 8",
         ),
     ),
+    "serve": Command(
+        "gamecraft.commands.serve",
+        "serve players elsewhere, with several replicas if asked for",
+        (
+            "gamecraft serve --host 0.0.0.0 --players 8",
+            "gamecraft serve --replicas 4 --model models/gamecraft --origin https://play.example.org",
+        ),
+    ),
     "generate": Command(
         "gamecraft.commands.generate",
         "a picture, a prompt and actions become a video",

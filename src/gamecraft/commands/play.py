@@ -5,72 +5,28 @@ Sessions are kept in the state folder and outlive the server.
 """
 
 import argparse
-import os
-import secrets
-import sys
-from pathlib import Path
 from typing import Any
-
-from gamecraft.errors import InputError
 
 __all__ = ["add_parser", "run"]
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the `play` command to argparse's subparsers."""
-    from gamecraft.commands.runtime_options import add_runtime_options
+    from gamecraft.commands.server_options import add_server_options
 
     parser = subparsers.add_parser("play", help="play in the browser", description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="FOLDER", help="model folder; default: the embedded one")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: %(default)s")
-    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
-    parser.add_argument(
-        "--token",
-        default=os.environ.get("GAMECRAFT_TOKEN"),
-        help="what others have to show; better given as GAMECRAFT_TOKEN, which other users cannot see",
-    )
-    parser.add_argument(
-        "--origin", action="append", default=[], metavar="URL", help="address of a reverse proxy, as browsers see it"
-    )
-    parser.add_argument("--state", type=Path, metavar="FOLDER", help="where sessions are kept; default: the user's")
-    parser.add_argument("--players", type=int, default=4, metavar="N", help="who play at a time; default: %(default)s")
-    parser.add_argument(
-        "--session-mib", type=int, default=1024, metavar="N", help="memory for one session; default: %(default)s"
-    )
+    add_server_options(parser)
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    add_runtime_options(parser)
     parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; returns the exit code."""
     # What is wrong with the options is said before the libraries are loaded, which takes seconds.
-    from gamecraft.commands.runtime_options import runtime_from
-    from gamecraft.model_folder import check_model_folder, embedded_model
-    from gamecraft.serving.config import ServerConfig, default_state_folder, is_loopback
+    from gamecraft.commands.server_options import server_config
 
-    if not 0 <= args.port <= 65535:
-        raise InputError(f"the port is {args.port}, expected 0 to 65535")
-    for name, value in (("players", args.players), ("session-mib", args.session_mib)):
-        if value < 1:
-            raise InputError(f"--{name} is {value}, expected at least 1")
-    token = args.token or (None if is_loopback(args.host) else secrets.token_urlsafe(24))
-    config = ServerConfig(
-        host=args.host,
-        port=args.port,
-        token=token,
-        origins=tuple(args.origin),
-        state=(args.state or default_state_folder()).absolute(),
-        model=args.model,
-        max_players=args.players,
-        session_bytes=args.session_mib * 2**20,
-        session_file_bytes=(args.session_mib + 64) * 2**20,
-    )
-    runtime = runtime_from(args)
-    check_model_folder(args.model or embedded_model())
+    config, runtime = server_config(args)
 
-    from gamecraft.serving.listen import listen, serve
+    from gamecraft.commands.run_server import run_server
 
-    with listen(config) as socket:
-        print("gamecraft play: loading the model ...", file=sys.stderr)
-        return serve(config, socket, runtime, open_browser=not args.no_browser)
+    return run_server("play", config, runtime, open_browser=not args.no_browser)

@@ -23,7 +23,7 @@ from gamecraft.serving.jobs import Jobs
 from gamecraft.serving.rest import rest_router
 from gamecraft.serving.server import GameServer, LoadPipeline, NotReadyError
 from gamecraft.serving.socket import Connection
-from gamecraft.serving.store import UnknownIdError
+from gamecraft.serving.store import ElsewhereError, UnknownIdError
 from gamecraft.serving.studio.door import STUDIO_UPLOAD, StudioDoor
 
 __all__ = ["create_app", "page_folder"]
@@ -35,6 +35,7 @@ _POLICY = (
 )
 _STATUS: tuple[tuple[type[InputError], int, str], ...] = (
     (UnknownIdError, 404, "unknown"),
+    (ElsewhereError, 421, "elsewhere"),
     (TooLargeError, 413, "large"),
     (NotReadyError, 503, "model"),
     (InputError, 400, "request"),

@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import httpx2
 import numpy as np
@@ -90,7 +90,8 @@ class Client:
     def play(self, session: str | None = None, *, timeout: float | None = None) -> RemotePlay:
         """Connect to play, and go on with a session if one is given."""
         scheme, place, path, _, _ = urlsplit(f"{self._url}/api/play")
-        url = urlunsplit(("wss" if scheme == "https" else "ws", place, path, "", ""))
+        query = "" if session is None else urlencode({"session": session})
+        url = urlunsplit(("wss" if scheme == "https" else "ws", place, path, query, ""))
         play = RemotePlay(url, self._token, timeout=self._timeout if timeout is None else timeout)
         if session is not None:
             try:
@@ -137,7 +138,12 @@ class Client:
 
     def session_video(self, session: str) -> JobInfo:
         """Have the video of a session made."""
-        return self._send("POST", "/api/jobs", JobInfo, json={"session": session})
+        return self._send("POST", "/api/jobs", JobInfo, json={"session": session}, params={"session": session})
+
+    def play_script(self, session: str, actions: str, **settings: Any) -> JobInfo:
+        """Have a script played on in a session, and the video of all of it made; settings as in ``jobs.PlayJob``."""
+        values = {"session": session, "actions": actions, **settings}
+        return self._send("POST", "/api/jobs", JobInfo, json=values, params={"session": session})
 
     def job(self, job: str) -> JobInfo:
         """How far a job is."""

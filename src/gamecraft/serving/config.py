@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gamecraft.errors import InputError
+from gamecraft.serving.shards import Shard
 
 __all__ = ["ServerConfig", "default_state_folder", "is_loopback"]
 
@@ -45,6 +46,7 @@ class ServerConfig:
         save_seconds: a session that is played is written to disk about this often.
         hello_seconds: for a new connection to say hello.
         inputs_per_second: of one connection, on average.
+        shard: which of several replicas that share ``state`` this is.
 
     Raises:
         InputError: a host that others can reach, without a token of at least 16 characters; an origin that is none.
@@ -71,6 +73,7 @@ class ServerConfig:
     save_seconds: float = 5.0
     hello_seconds: float = 10.0
     inputs_per_second: int = 120
+    shard: Shard = field(default_factory=Shard)
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):

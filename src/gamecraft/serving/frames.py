@@ -20,6 +20,8 @@ class PictureFormat(enum.IntEnum):
 
     JPEG = 1
     WEBP = 2
+    H264 = 3
+    """One access unit in Annex B form, which can be decoded after those before it since the last one with ``KEY``."""
 
 
 class FrameFlag(enum.IntFlag):
@@ -31,6 +33,8 @@ class FrameFlag(enum.IntFlag):
     """Shown again because of ``replay``; no input conditioned it now."""
     LAST = 4
     """The last frame of its chunk."""
+    KEY = 8
+    """A frame of H.264 that can be decoded by itself: the first of each chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import re
-import secrets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,22 +12,12 @@ from numpy.typing import NDArray
 
 from gamecraft.controls import DEFAULT_MOVE_SPEED, DEFAULT_TURN_SPEED, MAX_MOVE_SPEED, MAX_TURN_SPEED
 from gamecraft.errors import InputError
+from gamecraft.serving.ids import new_id
 from gamecraft.session import Session
 
-__all__ = ["Entry", "Game", "is_id", "new_id", "read_entry"]
+__all__ = ["Entry", "Game", "read_entry"]
 
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _MAX_NAME = 80
-
-
-def new_id() -> str:
-    """An id of 128 random bits, which is also a file name."""
-    return secrets.token_urlsafe(16)
-
-
-def is_id(text: str) -> bool:
-    """Whether ``new_id`` could have made it."""
-    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from gamecraft.denoising import StepCallback
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.inputs import scripted_actions
 from gamecraft.rollout import Chunk, in_chunks
-from gamecraft.serving.games import Game, new_id
+from gamecraft.serving.games import Game
 from gamecraft.serving.messages import NewSession
 from gamecraft.serving.server import GameServer
 from gamecraft.serving.store import UnknownIdError
@@ -75,7 +75,7 @@ class Job:
 
     request: Request
     total: int
-    id: str = field(default_factory=new_id)
+    id: str
     status: Status = "waiting"
     done: int = 0
     error: str = ""
@@ -96,9 +96,10 @@ class Jobs:
 
     def __init__(self, server: GameServer, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._server, self._folder, self._shard = server, folder, server.config.shard
         for left in (*folder.glob("*.mp4"), *folder.glob(".*.tmp")):
-            left.unlink(missing_ok=True)
-        self._server, self._folder = server, folder
+            if self._shard.count == 1 or self._shard.owns(left.name.lstrip(".").split(".")[0]):
+                left.unlink(missing_ok=True)
         self._jobs: dict[str, Job] = {}
         self._arrived = asyncio.Event()
         server.metrics.watch("jobs", "Videos being made or waiting", lambda: sum(not j.finished for j in self.all()))
@@ -138,7 +139,7 @@ class Jobs:
         if not 1 <= total <= longest * config.chunk_frames:
             raise InputError(f"the video would have {total} frames, expected 1 to {longest * config.chunk_frames}")
         self._make_place()
-        job = Job(request=request, total=total)
+        job = Job(request=request, total=total, id=self._shard.new_id())
         self._jobs[job.id] = job
         self._arrived.set()
         return job

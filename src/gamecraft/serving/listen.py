@@ -4,21 +4,35 @@ import os
 import socket as sockets
 import sys
 import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from threading import Timer
+from typing import TYPE_CHECKING
 
 import uvicorn
 
+from gamecraft.commands.startup import Startup
 from gamecraft.errors import InputError
-from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.runtime import Runtime
 from gamecraft.serving.config import ServerConfig
 from gamecraft.serving.messages import MAX_MESSAGE_BYTES
 
-__all__ = ["listen", "serve"]
+if TYPE_CHECKING:
+    from gamecraft.pipeline import GameCraftPipeline
+
+__all__ = ["Ranks", "listen", "load_model", "serve", "url_of"]
 
 _MAX_CONNECTIONS = 500
 _BROWSER_SECONDS = 1.0  # for the server to accept connections
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """For a model that spans several processes: how to get the pipeline, and the beat of ``lockstep.lead``."""
+
+    load: Callable[[], "GameCraftPipeline"]
+    beat: Callable[[], None]
 
 
 def listen(config: ServerConfig) -> sockets.socket:
@@ -36,12 +50,20 @@ def listen(config: ServerConfig) -> sockets.socket:
         raise InputError(f"cannot listen at {config.host}, port {config.port}: {reason}; try --port 0") from None
 
 
-def serve(config: ServerConfig, socket: sockets.socket, runtime: Runtime, *, open_browser: bool = False) -> int:
+def serve(
+    config: ServerConfig,
+    socket: sockets.socket,
+    runtime: Runtime,
+    startup: Startup,
+    *,
+    open_browser: bool = False,
+    ranks: Ranks | None = None,
+) -> int:
     """Serve at a socket until SIGINT or SIGTERM, then write all sessions to disk; returns the exit code."""
     from gamecraft.serving.app import create_app
 
-    app = create_app(config, partial(_load, config, runtime))
-    url = _url(config, socket)
+    app = create_app(config, ranks.load if ranks else partial(load_model, config, runtime))
+    url = url_of(config, socket)
     settings = uvicorn.Config(
         app,
         log_level="warning",
@@ -51,6 +73,10 @@ def serve(config: ServerConfig, socket: sockets.socket, runtime: Runtime, *, ope
         timeout_graceful_shutdown=3,
         limit_concurrency=_MAX_CONNECTIONS,
     )
+    server = app.state.server
+    if ranks:
+        server.keep_alive(ranks.beat)
+    startup.follow(lambda: server.steps_loaded, lambda: server.failure)
     print(f"gamecraft play: {url}  (Ctrl-C stops; sessions are kept in {config.state})", file=sys.stderr, flush=True)
     if open_browser:
         timer = Timer(_BROWSER_SECONDS, webbrowser.open, [url])
@@ -60,7 +86,8 @@ def serve(config: ServerConfig, socket: sockets.socket, runtime: Runtime, *, ope
     return 0
 
 
-def _load(config: ServerConfig, runtime: Runtime) -> GameCraftPipeline:
+def load_model(config: ServerConfig, runtime: Runtime) -> "GameCraftPipeline":
+    """The model of the settings, with what the libraries say about it kept from the terminal."""
     from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.loading import load_pipeline
 
@@ -68,7 +95,8 @@ def _load(config: ServerConfig, runtime: Runtime) -> GameCraftPipeline:
     return load_pipeline(config.model, runtime=runtime)
 
 
-def _url(config: ServerConfig, socket: sockets.socket) -> str:
+def url_of(config: ServerConfig, socket: sockets.socket) -> str:
+    """The address to open, with the token if there is one."""
     host, port = config.host, socket.getsockname()[1]
     if host in ("0.0.0.0", "::", ""):
         host = sockets.gethostname()

@@ -90,7 +90,7 @@ class Hello(_Strict):
 
     type: Literal["hello"] = "hello"
     version: int
-    format: Literal["jpeg", "webp"] = "jpeg"
+    format: Literal["jpeg", "webp", "h264"] = "jpeg"
     quality: Annotated[int, Field(ge=30, le=100)] = 90
 
 
@@ -310,10 +310,12 @@ class Welcome(_Reply):
     version: int = PROTOCOL_VERSION
     server: str
     model: ModelInfo
-    format: Literal["jpeg", "webp"]
-    formats: list[str] = ["jpeg", "webp"]
+    format: Literal["jpeg", "webp", "h264"]
+    formats: list[str] = ["jpeg", "webp", "h264"]
     gallery: list[Picture]
     limits: Limits
+    replicas: int = 1
+    """Servers behind this address; with more than one, connect with ``?session=ID`` to resume a session."""
 
 
 class State(_Reply):
@@ -408,7 +410,9 @@ class Pong(_Reply):
     server_time: float
 
 
-ErrorCode = Literal["version", "message", "request", "unknown", "rate", "full", "taken", "slow", "model", "internal"]
+ErrorCode = Literal[
+    "version", "message", "request", "unknown", "elsewhere", "rate", "full", "taken", "slow", "model", "internal"
+]
 
 CLOSE_CODES: dict[ErrorCode, int] = {
     "version": 1008,

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 from gamecraft.errors import InputError
-from gamecraft.serving.frames import FrameFlag, PictureFormat
+from gamecraft.serving.encoding import choose_format
+from gamecraft.serving.frames import FrameFlag
 from gamecraft.serving.games import Game
 from gamecraft.serving.messages import (
     CLOSE_CODES,
@@ -52,7 +53,9 @@ class Player:
 
     def __init__(self, server: GameServer, outbox: Outbox, hello: Hello) -> None:
         self._server, self._outbox = server, outbox
-        self.stage = Stage(server, outbox, PictureFormat[hello.format.upper()], hello.quality)
+        config = server.pipe.config
+        form = choose_format(hello.format, config.height, config.width)
+        self.stage = Stage(server, outbox, form, hello.quality)
 
     # --- at once -----------------------------------------------------------------------------------------------------
 

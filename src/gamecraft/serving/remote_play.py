@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from gamecraft.errors import GameCraftError, InputError
-from gamecraft.serving.frames import Frame, FrameFlag
+from gamecraft.serving.frames import Frame, FrameFlag, PictureFormat
 from gamecraft.serving.messages import (
     Chunk,
     ClientMessage,
@@ -53,7 +53,13 @@ class RemoteChunk:
 
 
 def decode_frame(frame: Frame) -> NDArray[np.uint8]:
-    """The picture of a frame, uint8 [H, W, 3]."""
+    """The picture of a frame, uint8 [H, W, 3].
+
+    Raises:
+        InputError: it is H.264, whose frames cannot be decoded one by one.
+    """
+    if frame.format is PictureFormat.H264:
+        raise InputError("the frame is H.264; ask for jpeg or webp in hello, or decode the chunk as video")
     return np.array(Image.open(io.BytesIO(frame.picture), formats=("JPEG", "WEBP")).convert("RGB"))
 
 

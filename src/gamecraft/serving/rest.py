@@ -16,7 +16,7 @@ from gamecraft.gallery import gallery_picture
 from gamecraft.serving.bodies import body_bytes, body_file
 from gamecraft.serving.encoding import encode_picture
 from gamecraft.serving.frames import PictureFormat
-from gamecraft.serving.games import Entry, new_id
+from gamecraft.serving.games import Entry
 from gamecraft.serving.jobs import Jobs
 from gamecraft.serving.jobs import Request as JobRequest
 from gamecraft.serving.messages import Error, NewSession
@@ -109,7 +109,7 @@ def _sessions(router: APIRouter, server: GameServer) -> None:
     @router.get("/api/sessions", tags=["sessions"])
     async def sessions() -> SessionList:
         """All sessions, the newest first."""
-        return SessionList(sessions=[_info(server, entry) for entry in server.store.entries()])
+        return SessionList(sessions=[_info(server, entry) for entry in await server.store.all_entries()])
 
     @router.post("/api/sessions", tags=["sessions"], status_code=201)
     async def create(request: NewSession) -> SessionInfo:
@@ -160,7 +160,7 @@ def _session_files(router: APIRouter, server: GameServer) -> None:
         """The session file. Without latents it is small, and its chunks are made again when it is opened."""
         game = await server.store.open(session, server.pipe)
         snapshot: Session = await server.worker.run(game.id, game.session.fork)
-        path = server.config.state / "sessions" / f".{new_id()}.download.tmp"
+        path = server.config.state / "sessions" / f".{server.config.shard.new_id()}.download.tmp"
         await _on_disk(server, partial(snapshot.save, path, latents=latents, notes=game.notes()))
         name = f"gamecraft-{session[:8]}.safetensors"
         remove = BackgroundTask(partial(_remove, path))

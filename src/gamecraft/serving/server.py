@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.serving.config import ServerConfig
 from gamecraft.serving.games import Game
 from gamecraft.serving.lobby import Lobby
+from gamecraft.serving.lockstep import BEAT_SECONDS
 from gamecraft.serving.messages import ModelInfo, NewSession
 from gamecraft.serving.metrics import ServerMetrics
 from gamecraft.serving.store import SessionStore, UnknownIdError
@@ -63,7 +65,9 @@ class GameServer:
         self.encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self.disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
         self.lobby = Lobby(config.max_players, config.max_waiting)
-        self.store = SessionStore(config.state / "sessions", self.worker, self.disk, config.max_sessions)
+        self.store = SessionStore(
+            config.state / "sessions", self.worker, self.disk, config.max_sessions, shard=config.shard
+        )
         self.uploads = UploadStore(
             config.state / "uploads", max_pixels=config.upload_pixels, max_uploads=config.max_uploads
         )
@@ -106,6 +110,18 @@ class GameServer:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    def keep_alive(self, beat: Callable[[], None]) -> None:
+        """Have ``beat`` called about every minute between two uses of the model."""
+        last = time.monotonic()
+
+        def chore() -> None:
+            nonlocal last
+            if time.monotonic() - last >= BEAT_SECONDS and self._pipe is not None:
+                last = time.monotonic()
+                self.spawn(self.worker.run(_OWNER, beat))
+
+        self.on_chores.add(chore)
 
     def call_soon(self, work: Callable[[], object]) -> None:
         """Run something in the event loop, from any thread."""

@@ -5,12 +5,14 @@ import json
 import logging
 import time
 from contextlib import suppress
+from typing import Literal
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.gallery import gallery
-from gamecraft.serving.frames import Frame, FrameFlag
+from gamecraft.serving.encoding import choose_format
+from gamecraft.serving.frames import Frame, FrameFlag, PictureFormat
 from gamecraft.serving.lobby import FullError
 from gamecraft.serving.messages import (
     CLOSE_CODES,
@@ -35,7 +37,7 @@ from gamecraft.serving.outbox import Outbox
 from gamecraft.serving.player import Player, Request
 from gamecraft.serving.rate import RateLimit
 from gamecraft.serving.server import GameServer
-from gamecraft.serving.store import UnknownIdError
+from gamecraft.serving.store import ElsewhereError, UnknownIdError
 
 __all__ = ["Connection", "gallery_pictures"]
 
@@ -44,6 +46,11 @@ _MAX_REFUSED = 1000  # messages beyond the rate, before the connection is closed
 _LOADING_SECONDS = 0.25  # between looks at how far the model is
 _FIRST_FRAMES = 64  # kept for a client before the model, so the length of a chunk, is known
 
+_FORMAT_NAMES: dict[PictureFormat, Literal["jpeg", "webp", "h264"]] = {
+    PictureFormat.JPEG: "jpeg",
+    PictureFormat.WEBP: "webp",
+    PictureFormat.H264: "h264",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -217,6 +224,8 @@ class Connection:
             await player.do(request)
         except UnknownIdError as error:
             self._fail("unknown", str(error), id=request.id)
+        except ElsewhereError as error:
+            self._fail("elsewhere", str(error), id=request.id)
         except GameCraftError as error:
             self._fail("request", str(error), id=request.id)
         except Exception:
@@ -233,12 +242,14 @@ class Connection:
             max_chunks=self._server.max_chunks,
             inputs_per_second=config.inputs_per_second,
         )
+        model = self._server.model_info()
         return Welcome(
             server=__version__,
-            model=self._server.model_info(),
-            format=hello.format,
+            model=model,
+            format=_FORMAT_NAMES[choose_format(hello.format, model.height, model.width)],
             gallery=gallery_pictures(),
             limits=limits,
+            replicas=config.shard.count,
         )
 
     # --- out ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from gamecraft.actions import Action
 from gamecraft.rollout import Chunk as PlayedChunk
-from gamecraft.serving.encoding import encode_picture
+from gamecraft.serving.encoding import ChunkEncoder, encode_picture
 from gamecraft.serving.frames import Frame, FrameFlag, PictureFormat
 from gamecraft.serving.games import Game
 from gamecraft.serving.input_track import InputTrack, Sample
@@ -26,6 +27,7 @@ from gamecraft.serving.server import GameServer
 __all__ = ["Paused", "Stage"]
 
 Paused = Literal["player", "idle", "full", "replay"]
+_Due = tuple[float, Frame, asyncio.Future[bytes]]  # when, the frame but its picture, and that
 
 _PATIENCE = 2.0  # seconds of play for a client that does not take its frames
 _SAVING_SHARE = 0.05  # of the time may go into saving the session
@@ -57,11 +59,12 @@ class Stage:
         self.latency = LatencyWatch(server.metrics)
         self._server, self._outbox, self._form, self._quality = server, outbox, form, quality
         self._frames: int = config.chunk_frames
+        self._fps: int = config.fps
         self._pace = Pace(config.fps, self._frames)
         self._task: asyncio.Task[None] | None = None
         self._halted = asyncio.Event()
         self._step_id: int | None = None
-        self._due: asyncio.Queue[tuple[float, Frame]] = asyncio.Queue()
+        self._due: asyncio.Queue[_Due] = asyncio.Queue()
         self._shower = asyncio.create_task(self._show_when_due(self._due))
         self._saved, self._save_cost = time.monotonic(), 0.0
         self._stalled: float | None = None
@@ -101,8 +104,9 @@ class Stage:
         self._pace.jump()
         self.generation += 1
         self.send_state()
-        content = encode_picture(picture, self._form, self._quality)
-        self._outbox.put_frame(self._frame(chunks, chunks * self._frames, 0, time.monotonic(), flags, picture, content))
+        form = PictureFormat.JPEG if self._form is PictureFormat.H264 else self._form
+        frame = self._frame(form, chunks, chunks * self._frames, 0, time.monotonic(), flags, picture)
+        self._outbox.put_frame(replace(frame, picture=encode_picture(picture, form, self._quality)))
 
     # --- making ------------------------------------------------------------------------------------------------------
 
@@ -171,13 +175,12 @@ class Stage:
     async def _make(self, game: Game, *, single: bool) -> None:
         asked = time.monotonic()
         sample, chunk = await self._server.worker.run(game.id, partial(self._step, game))
-        pictures = await self._encode(chunk.frames)
         made = time.monotonic() - asked
         self._server.metrics.chunk_seconds.observe(chunk.seconds)
         game.picture = chunk.frames[-1]
         game.touch()
         seen = [FrameAction(input=sample.seq, keys=sorted(a.keys), look=a.look) for a in chunk.actions]
-        self._present(chunk.index, seen, chunk.frames, pictures, made, chunk.seconds, alone=single)
+        self._present(chunk.index, seen, chunk.frames, made, chunk.seconds, alone=single)
         if sample.arrived is not None:
             self.latency.expect(self.generation, chunk.index * self._frames, sample.arrived)
         self._autosave(game)
@@ -209,11 +212,10 @@ class Stage:
                 return
             asked = time.monotonic()
             frames = await self._server.worker.run(game.id, partial(game.session.frames, index))
-            pictures = await self._encode(frames)
             own = actions[index * self._frames : (index + 1) * self._frames]
             seen = [FrameAction(input=0, keys=sorted(action.keys), look=action.look) for action in own]
             made = time.monotonic() - asked
-            self._present(index, seen, frames, pictures, made, made, replay=True)
+            self._present(index, seen, frames, made, made, replay=True)
             await self._sleep_until(self._pace.begin)
             await self._wait_for_client()
         await self._sleep_until(self._pace.end)
@@ -229,18 +231,17 @@ class Stage:
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
-    async def _encode(self, frames: NDArray[np.uint8]) -> list[bytes]:
-        def encode() -> list[bytes]:
-            return [encode_picture(frame, self._form, self._quality) for frame in frames]
-
-        return await asyncio.get_running_loop().run_in_executor(self._server.encoder, encode)
+    def _encode(self, frames: NDArray[np.uint8]) -> list[asyncio.Future[bytes]]:
+        """Encode the frames of a chunk one after the other, so that the first can be shown before the last is done."""
+        encode = ChunkEncoder(self._form, self._quality, self._fps).encode
+        loop = asyncio.get_running_loop()
+        return [loop.run_in_executor(self._server.encoder, encode, frame) for frame in frames]
 
     def _present(
         self,
         index: int,
         seen: list[FrameAction],
         frames: NDArray[np.uint8],
-        pictures: list[bytes],
         made: float,
         seconds: float,
         *,
@@ -254,41 +255,49 @@ class Stage:
         )
         self._outbox.put(message)
         start, interval = self._pace.made(made, time.monotonic(), alone=alone)
-        for i, picture in enumerate(pictures):
+        for i, picture in enumerate(self._encode(frames)):
             flags = FrameFlag.REPLAY if replay else FrameFlag(0)
-            if i == len(pictures) - 1:
+            if i == 0 and self._form is PictureFormat.H264:
+                flags |= FrameFlag.KEY
+            if i == len(frames) - 1:
                 flags |= FrameFlag.LAST
             due = start + i * interval
-            self._due.put_nowait((due, self._frame(index, first + i, seen[i].input, due, flags, frames[i], picture)))
+            frame = self._frame(self._form, index, first + i, seen[i].input, due, flags, frames[i])
+            self._due.put_nowait((due, frame, picture))
 
     def _frame(
         self,
+        form: PictureFormat,
         chunk: int,
         frame: int,
         seq: int,
         due: float,
         flags: FrameFlag,
-        picture: NDArray[np.uint8],
-        content: bytes,
+        shown: NDArray[np.uint8],
     ) -> Frame:
+        """A frame whose picture is still to be encoded."""
         return Frame(
-            format=self._form,
+            format=form,
             flags=flags,
             generation=self.generation,
             chunk=chunk,
             frame=frame,
             input=seq,
             time=int(due * 1000),
-            width=picture.shape[1],
-            height=picture.shape[0],
-            picture=content,
+            width=shown.shape[1],
+            height=shown.shape[0],
+            picture=b"",
         )
 
-    async def _show_when_due(self, due: asyncio.Queue[tuple[float, Frame]]) -> None:
+    async def _show_when_due(self, due: asyncio.Queue[_Due]) -> None:
         while True:
-            when, frame = await due.get()
+            when, frame, picture = await due.get()
             await asyncio.sleep(max(0.0, when - time.monotonic()))
-            self._outbox.put_frame(frame)
+            try:
+                self._outbox.put_frame(replace(frame, picture=await picture))
+            except Exception:  # one picture less; the play goes on
+                _log.exception("a picture could not be encoded")
+                self._server.metrics.errors.labels("internal").inc()
 
     def _stop_showing(self) -> None:
         self._shower.cancel()

@@ -1,7 +1,8 @@
 """All sessions of a server: those in memory, and those parked on disk.
 
 Each session has three files named by its id: the session, its entry in the list, and a small picture. Every file is
-written whole or not at all, the entry last, so a killed server finds all sessions as they were last written.
+written whole or not at all, the entry last, so a killed server finds all sessions as they were last written. Replicas
+share the folder; each touches the sessions of its shard only, and lists the others as they were last written.
 """
 
 import asyncio
@@ -22,12 +23,14 @@ from gamecraft.files import write_atomically
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.serving.encoding import encode_picture
 from gamecraft.serving.frames import PictureFormat
-from gamecraft.serving.games import Entry, Game, is_id, new_id, read_entry
+from gamecraft.serving.games import Entry, Game, read_entry
+from gamecraft.serving.ids import is_id
+from gamecraft.serving.shards import Shard
 from gamecraft.serving.worker import ModelWorker
 from gamecraft.session import Session
 from gamecraft.session_file import read_session
 
-__all__ = ["OnRestoring", "SessionStore", "UnknownIdError", "current_picture"]
+__all__ = ["ElsewhereError", "OnRestoring", "SessionStore", "UnknownIdError", "current_picture"]
 
 OnRestoring = Callable[[int, int], None]
 """Called with the chunks that have been made again, and all of them."""
@@ -40,26 +43,44 @@ class UnknownIdError(InputError):
     """There is no session, upload or job of that id."""
 
 
+class ElsewhereError(InputError):
+    """Another replica keeps that session."""
+
+
 class SessionStore:
     """Creates, finds, saves, parks and deletes sessions. Used from one event loop."""
 
-    def __init__(self, folder: Path, worker: ModelWorker, disk: ThreadPoolExecutor, max_sessions: int) -> None:
+    def __init__(
+        self, folder: Path, worker: ModelWorker, disk: ThreadPoolExecutor, max_sessions: int, *, shard: Shard
+    ) -> None:
         self._folder, self._worker, self._disk, self._max_sessions = folder, worker, disk, max_sessions
+        self._shard = shard
         self._games: dict[str, Game] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._entries = _read_entries(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(folder, shard)
+        self._entries = _read_entries(folder, shard.owns)
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
-        """All sessions, the newest first."""
-        entries = self._entries | {game.id: game.entry() for game in self._games.values()}
-        return sorted(entries.values(), key=lambda entry: entry.changed, reverse=True)
+        """All sessions kept here, the newest first."""
+        return _newest_first(self._entries | {game.id: game.entry() for game in self._games.values()})
+
+    async def all_entries(self) -> list[Entry]:
+        """All sessions, also those of other replicas, the newest first."""
+        own = {entry.session: entry for entry in self.entries()}
+        if self._shard.count == 1:
+            return list(own.values())
+        foreign = partial(_read_entries, self._folder, lambda id: not self._shard.owns(id))
+        return _newest_first(own | await self._on_disk(foreign))
 
     def entry(self, id: str) -> Entry:
-        """One session's entry. Raises UnknownIdError."""
+        """One session's entry. Raises UnknownIdError, or ElsewhereError."""
         if game := self._games.get(id):
             return game.entry()
+        if is_id(id) and not self._shard.owns(id):
+            raise ElsewhereError("another replica keeps that session; add ?session=ID to the address")
         if id not in self._entries:
             raise UnknownIdError("there is no such session")
         return self._entries[id]
@@ -75,13 +96,15 @@ class SessionStore:
     # --- changing ----------------------------------------------------------------------------------------------------
 
     async def add(self, game: Game) -> None:
-        """Take over a new session and write it to disk; removes the oldest that nobody wants to keep if there are too
-        many.
+        """Take over a new session, with an id of this replica, and write it to disk; removes the oldest that nobody
+        wants to keep if there are too many.
 
         Raises:
             InputError: there is no place for another.
         """
         await self._make_place()
+        if not self._shard.owns(game.id):
+            game.id = self._shard.new_id()
         self._games[game.id] = game
         await self.save(game)
 
@@ -199,7 +222,7 @@ class SessionStore:
             raise InputError(f"the session is {size[1]}x{size[0]} pixels, expected {expected[1]}x{expected[0]}")
         last = data.changes[-1] if data.changes else None
         entry = Entry(
-            session=new_id(),
+            session=self._shard.new_id(),
             name=notes["name"][:80] if isinstance(notes.get("name"), str) else "",
             kept=True,
             chunks=len(chunks),
@@ -230,17 +253,28 @@ def current_picture(session: Session) -> NDArray[np.uint8]:
     return picture
 
 
-def _read_entries(folder: Path) -> dict[str, Entry]:
-    folder.mkdir(parents=True, exist_ok=True)
+def _newest_first(entries: dict[str, Entry]) -> list[Entry]:
+    return sorted(entries.values(), key=lambda entry: entry.changed, reverse=True)
+
+
+def _read_entries(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for path in folder.glob("*.json"):
+        if not is_id(path.stem) or not wanted(path.stem):
+            continue
         try:
             entry = read_entry(path)
         except InputError as error:
             _log.warning("a session is left out: %s", error)
             continue
-        if is_id(entry.session) and path.with_suffix(".safetensors").is_file():
+        if path.with_suffix(".safetensors").is_file():
             entries[entry.session] = entry
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)  # of a server that was killed while writing
     return entries
+
+
+def _remove_unfinished(folder: Path, shard: Shard) -> None:
+    """Files of a server that was killed while writing; other replicas may be writing theirs now."""
+    for left in folder.glob(".*.tmp"):
+        id = left.name[1:].split(".")[0]
+        if shard.count == 1 or (is_id(id) and shard.owns(id)):
+            left.unlink(missing_ok=True)

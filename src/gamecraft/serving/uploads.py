@@ -1,6 +1,7 @@
 """Start pictures from outside: decoded safely, kept for a day in the model's size."""
 
 import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from gamecraft.files import write_atomically
 from gamecraft.pictures import open_picture
 from gamecraft.serving.encoding import decode_upload
-from gamecraft.serving.games import is_id, new_id
+from gamecraft.serving.ids import is_id, new_id
 from gamecraft.serving.store import UnknownIdError
 
 __all__ = ["UploadStore"]
@@ -53,8 +54,11 @@ class UploadStore:
         return np.array(open_picture(self.path(id)))
 
     def _make_place(self) -> None:
-        paths = sorted(self._folder.glob("*.png"), key=lambda path: path.stat().st_mtime)
+        changed: list[tuple[float, Path]] = []
+        for path in self._folder.glob("*.png"):
+            with suppress(FileNotFoundError):  # another replica was faster
+                changed.append((path.stat().st_mtime, path))
         oldest = time.time() - _DAY
-        for index, path in enumerate(paths):
-            if index <= len(paths) - self._max_uploads or path.stat().st_mtime < oldest:
+        for index, (when, path) in enumerate(sorted(changed)):
+            if index <= len(changed) - self._max_uploads or when < oldest:
                 path.unlink(missing_ok=True)

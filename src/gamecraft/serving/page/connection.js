@@ -1,8 +1,10 @@
 // The WebSocket: says hello, answers requests with promises, drops what is stale, and comes back after it was lost.
 
 import { parseFrame } from "./frames.js";
+import { canDecodeVideo } from "./video.js";
 
 const VERSION = 1;
+const FORMAT = canDecodeVideo().then((can) => (can ? "h264" : "jpeg")); // the server uses JPEG for small pictures anyway
 const QUALITY = 95; // a small picture scaled up shows every artefact, and costs a few kilobytes
 const WAITS = [300, 600, 1000, 2000, 4000, 5000]; // milliseconds before each attempt; the last one repeats
 const FINAL = new Set([1008, 4001]); // refused, or the play is in another window: trying again would not help
@@ -32,8 +34,12 @@ export class Connection extends EventTarget {
   #requests = new Map(); // id -> {resolve, reject}
   #fatal = null;
 
+  #replicas = 1;
+
   /** Number of the newest jump of the play; older messages are stale. */
   generation = 0;
+  /** The session that is played, or null: where several servers share an address, the one that keeps it is asked for. */
+  session = null;
   /** Milliseconds to the server and back, or null. */
   roundTrip = null;
 
@@ -48,6 +54,7 @@ export class Connection extends EventTarget {
     this.#timer = null;
     this.#socket?.close();
     const url = new URL("api/play", document.baseURI);
+    if (this.session) url.searchParams.set("session", this.session);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url);
     socket.binaryType = "arraybuffer";
@@ -59,6 +66,16 @@ export class Connection extends EventTarget {
     socket.onopen = current(() => this.#opened());
     socket.onmessage = current((event) => this.#received(event.data));
     socket.onclose = current((event) => this.#closed(event));
+  }
+
+  /** Be connected to the server that keeps a session. */
+  async reach(session) {
+    if (this.session === session) return;
+    this.session = session;
+    if (this.#replicas === 1) return;
+    const welcomed = new Promise((resolve) => this.addEventListener("welcome", resolve, { once: true }));
+    this.open();
+    await welcomed;
   }
 
   /** Whether messages can be sent. */
@@ -81,9 +98,12 @@ export class Connection extends EventTarget {
     });
   }
 
-  #opened() {
+  async #opened() {
+    const socket = this.#socket;
     this.#heard = performance.now();
-    this.send({ type: "hello", version: VERSION, quality: QUALITY });
+    const format = await FORMAT;
+    if (this.#socket !== socket) return;
+    this.send({ type: "hello", version: VERSION, format, quality: QUALITY });
     this.#heartbeat = setInterval(() => {
       if (performance.now() - this.#heard > SILENCE) this.#lost();
       else this.send({ type: "ping", time: performance.now() });
@@ -102,7 +122,11 @@ export class Connection extends EventTarget {
       if (message.generation < this.generation) return;
       this.generation = message.generation;
     }
-    if (message.type === "welcome") this.#attempt = 0;
+    if (message.type === "welcome") {
+      this.#attempt = 0;
+      this.#replicas = message.replicas ?? 1;
+    }
+    if (message.type === "state") this.session = message.session;
     if (message.type === "pong") this.roundTrip = performance.now() - message.time;
     if (message.type === "error" && message.fatal) this.#fatal = message;
     const request = this.#requests.get(message.id);

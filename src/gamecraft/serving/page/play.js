@@ -74,6 +74,7 @@ export class Play extends EventTarget {
   async resume(session, { watch = false } = {}) {
     this.#open();
     showCover("One moment", "Your play is being brought back.");
+    await this.#connection.reach(session);
     await this.#enter({ type: "resume", session });
     if (watch && this.#state?.chunks) await this.#ask({ type: "replay", first_chunk: 0 });
   }

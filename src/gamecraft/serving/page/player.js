@@ -1,12 +1,14 @@
 // Pictures on the screen, in order, and none from before a jump.
 
 import { STILL } from "./frames.js";
+import { VideoPictures } from "./video.js";
 
 /** Draws frames into the world's canvas and its glow. Dispatches "shown" with the frame as `detail`. */
 export class Player extends EventTarget {
   #canvas;
   #glow;
   #isCurrent;
+  #video = new VideoPictures();
   #order = Promise.resolve();
   #times = [];
 
@@ -24,7 +26,8 @@ export class Player extends EventTarget {
 
   /** Show a frame after those that came before it; decoding runs ahead. */
   show(frame) {
-    const decoded = createImageBitmap(frame.picture).catch(() => null); // a broken picture is left out
+    const decoded = frame.type.startsWith("video") ? this.#video.decode(frame)
+      : createImageBitmap(new Blob([frame.bytes], { type: frame.type })).catch(() => null); // a broken one is left out
     this.#order = this.#order.then(async () => this.#draw(frame, await decoded));
   }
 
@@ -44,7 +47,7 @@ export class Player extends EventTarget {
   #draw(frame, bitmap) {
     if (!bitmap) return;
     if (this.#isCurrent(frame.generation)) {
-      this.#paint(bitmap, bitmap.width, bitmap.height);
+      this.#paint(bitmap, bitmap.displayWidth ?? bitmap.width, bitmap.displayHeight ?? bitmap.height);
       if (frame.flags & STILL) this.#times = [];
       else this.#times.push(performance.now());
       this.dispatchEvent(new CustomEvent("shown", { detail: frame }));

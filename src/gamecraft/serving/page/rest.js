@@ -43,7 +43,7 @@ export const openSessionFile = (file) => post("api/sessions/file", file, "applic
 export const uploadPicture = (blob) => post("api/uploads", blob, blob.type);
 
 /** Ask for the video of all that was played: a job. */
-export const makeVideo = (session) => post("api/jobs", JSON.stringify({ session }), "application/json");
+export const makeVideo = (session) => post(`api/jobs?session=${session}`, JSON.stringify({ session }), "application/json");
 
 export const getJob = (job) => json(`api/jobs/${job}`);
 

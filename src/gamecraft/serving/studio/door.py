@@ -22,6 +22,8 @@ STUDIO_PATH = "/studio"
 STUDIO_UPLOAD = f"{STUDIO_PATH}/gradio_api/upload"
 """Bounds the bodies it takes by itself."""
 
+_LASTING = f"{STUDIO_PATH}/assets/"  # a hundred files whose names change with their content
+
 # Gradio's page is made of inline scripts and evaluates its event handlers; still nothing comes from elsewhere.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -71,7 +73,7 @@ class StudioDoor:
                 page = _PAGE.format(head=again, title="One moment", text=f"{escape(str(error))}.")
                 await HTMLResponse(page, 503)(scope, receive, send)
                 return
-            await studio(scope, receive, _with_policy(send))
+            await studio(scope, receive, _with_headers(send, lasting=scope["path"].startswith(_LASTING)))
 
     async def _ready(self) -> FastAPI:
         async with self._building:
@@ -82,10 +84,13 @@ class StudioDoor:
         return self._studio
 
 
-def _with_policy(send: Send) -> Send:
+def _with_headers(send: Send, *, lasting: bool) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+            headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = _POLICY
+            if lasting:
+                headers["Cache-Control"] = "private, max-age=86400"
         await send(message)
 
     return sending

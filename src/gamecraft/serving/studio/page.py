@@ -170,7 +170,7 @@ class Studio:
         form = Form(**dict(zip(names, values, strict=True)))
         try:
             run = await self._maker.make(
-                dataclasses.replace(form, seed=int(form.seed), steps=int(form.steps)),
+                dataclasses.replace(form, seed=int(form.seed or 0), steps=int(form.steps)),
                 lambda done, total: progress((done, total), desc="The video is being made", unit="frames"),
             )
             frames, _ = await asyncio.to_thread(read_video, self._runs.video(run))

@@ -9,7 +9,7 @@ from typing import Any
 
 from gamecraft.errors import InputError
 from gamecraft.files import write_atomically
-from gamecraft.serving.games import is_id
+from gamecraft.serving.ids import is_id
 from gamecraft.serving.store import UnknownIdError
 from gamecraft.training.config import build_config
 
