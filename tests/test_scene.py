@@ -1,5 +1,6 @@
 """The scene memory: which views are drawn, what they show, and how it reaches the model and outlives a session."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +70,35 @@ def test_filling_keeps_what_is_there() -> None:
 # --- choosing --------------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_view_comes_first_and_then_the_one_that_adds_most() -> None:
+def moved(frames: int, value: float) -> View:
+    """After so many frames of walking ahead, 0.1 m each."""
+    pose = np.eye(4)
+    pose[2, 3] = frames / 10
+    return dataclasses.replace(view(0, value), pose=pose)
+
+
+def means(views: tuple[View, ...]) -> list[float]:
+    return [round(float(one.picture.mean()), 3) for one in views]
+
+
+def test_from_one_place_the_oldest_view_is_trusted_most_and_the_newest_is_always_there() -> None:
     looks = [view(20, 0.0), view(90, 0.1), view(160, 0.2), view(177, 0.3), view(179, 0.4)]
-    chosen = choose_views(looks, turned(30)[None], LENS, 2)
-    assert [float(one.picture.mean()) for one in chosen] == pytest.approx([0.4, 0.0])
+    assert means(choose_views(looks, turned(30)[None], LENS, 2)) == [0.0, 0.4]
+
+
+def test_on_a_walk_the_nearest_view_is_trusted_most() -> None:
+    looks = [moved(0, 0.0), moved(10, 0.1), moved(20, 0.2), moved(30, 0.3)]
+    assert means(choose_views(looks, moved(32, 0.0).pose[None], LENS, 4)) == [0.3, 0.2, 0.1, 0.0]
 
 
 def test_views_that_add_nothing_are_left_out() -> None:
     looks = [view(90, 0.1), view(0, 0.2), view(0, 0.3), view(0, 0.4)]
-    assert len(choose_views(looks, turned(0)[None], LENS, 3)) == 1
+    assert means(choose_views(looks, turned(0)[None], LENS, 3)) == [0.2, 0.4]
+
+
+def test_what_adds_most_is_chosen_last() -> None:
+    looks = [moved(0, 0.0), view(90, 0.1), view(20, 0.2), moved(1, 0.3), moved(2, 0.4)]
+    assert means(choose_views(looks, turned(10)[None], LENS, 3)) == [0.0, 0.2, 0.4]
 
 
 # --- in the model ----------------------------------------------------------------------------------------------------

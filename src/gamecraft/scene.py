@@ -22,6 +22,10 @@ __all__ = ["Scene", "View", "choose_views", "draw_views", "fill_gaps"]
 
 _LOOK_EVERY = 4
 """Views are compared by every so manieth pixel."""
+_PLACE = 0.5
+"""Metres within which cameras count as standing at one place."""
+_MUCH = 0.25
+"""Share of the picture that the most trusted view shows at least."""
 _WORTH = 0.01
 """Least share of the picture that a view must add to be drawn."""
 
@@ -73,26 +77,36 @@ class Scene:
 def choose_views(
     views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics, count: int
 ) -> tuple[View, ...]:
-    """The views from which to draw a chunk, the newest first: then each time the one that adds most.
+    """The views from which to draw a chunk, the one to trust most first.
+
+    Depths are never exact, so views from nearby are trusted more; among those from one place the older ones, which have
+    been generated from fewer others. The most trusted one and the newest are chosen, then each time the one that adds
+    most.
 
     Args:
         views: oldest first, at least one.
         poses: cameras of the chunk [F, 4, 4] or [B, F, 4, 4]; the middle and the last one are looked at.
         count: how many to choose at most.
     """
+    middle = poses[..., poses.shape[-3] // 2, :3, 3]
+    distances = [float(np.linalg.norm(view.pose[..., :3, 3] - middle, axis=-1).mean()) for view in views]
+    ranking = sorted(range(len(views)), key=lambda index: (round(distances[index] / _PLACE), index))
     if len(views) <= count:
-        return tuple(reversed(views))
-    chosen, targets = [len(views) - 1], poses[..., [poses.shape[-3] // 2, -1], :, :]
-    seen = torch.stack([_seen(view, targets, intrinsics) for view in views])
-    known = seen[-1].clone()
+        return tuple(views[index] for index in ranking)
+    seen = torch.stack([_seen(view, poses[..., [poses.shape[-3] // 2, -1], :, :], intrinsics) for view in views])
+    shares = seen.flatten(1).float().mean(dim=1)
+    newest = len(views) - 1
+    trusted = next((index for index in ranking if shares[index] > _MUCH), newest)
+    chosen = {trusted, newest} if count > 1 else {newest}
+    known = seen[list(chosen)].any(dim=0)
     while len(chosen) < count:
-        added = torch.stack([(one & ~known).float().mean() for one in seen])
+        added = (seen & ~known).flatten(1).float().mean(dim=1)
         best = int(added.argmax())
         if added[best] < _WORTH:
             break
-        chosen.append(best)
+        chosen.add(best)
         known |= seen[best]
-    return tuple(views[index] for index in chosen)
+    return tuple(views[index] for index in ranking if index in chosen)
 
 
 def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
