@@ -93,7 +93,7 @@ def choose_views(
     ranking = sorted(range(len(views)), key=lambda index: (round(distances[index] / _PLACE), index))
     if len(views) <= count:
         return tuple(views[index] for index in ranking)
-    seen = torch.stack([_seen(view, poses[..., [poses.shape[-3] // 2, -1], :, :], intrinsics) for view in views])
+    seen = _seen(views, poses[..., [poses.shape[-3] // 2, -1], :, :], intrinsics)
     shares = seen.flatten(1).float().mean(dim=1)
     newest = len(views) - 1
     trusted = next((index for index in ranking if shares[index] > _MUCH), newest)
@@ -154,8 +154,10 @@ def _moves(view: View, poses: NDArray[np.float64]) -> Tensor:
     return moves.expand(len(view.picture), *moves.shape[-3:])
 
 
-def _seen(view: View, poses: NDArray[np.float64], intrinsics: Intrinsics) -> Tensor:
-    """What a view shows of pictures at poses, at a fraction of the size: bool [B, F, h, w]."""
-    coarse = view.inverse_depth[..., _LOOK_EVERY // 2 :: _LOOK_EVERY, _LOOK_EVERY // 2 :: _LOOK_EVERY]
-    _, _, valid = reproject(coarse, coarse, _moves(view, poses), intrinsics)
-    return valid[:, :, 0] > 0
+def _seen(views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics) -> Tensor:
+    """What each view shows of pictures at poses, at a fraction of the size: bool [views, B, F, h, w]."""
+    every = slice(_LOOK_EVERY // 2, None, _LOOK_EVERY)
+    coarse = torch.cat([view.inverse_depth[..., every, every] for view in views])
+    moves = torch.cat([_moves(view, poses) for view in views])
+    _, _, valid = reproject(coarse, coarse, moves, intrinsics)
+    return (valid[:, :, 0] > 0).reshape(len(views), -1, *valid.shape[1:2], *valid.shape[3:])
