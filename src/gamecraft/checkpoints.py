@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gamecraft.errors import CheckpointError
+from gamecraft.errors import CheckpointError, InputError
 from gamecraft.models.action_encoder import RAY_CHANNELS
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.torch_files import load_torch_file
@@ -173,7 +173,12 @@ def read_official_transformer(path: Path, *, weights: Literal["module", "ema"] =
     if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
         found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(f"{files[0]}: expected an entry {weights!r} with the tensors; found {found}")
-    return dict(content[weights])
+    tensors = dict(content[weights])
+    if others := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(
+            f"{files[0]}: {len(others)} entries of {weights!r} are no tensors: {', '.join(others[:10])}"
+        )
+    return tensors
 
 
 def _swap_halves(tensor: Tensor) -> Tensor:
@@ -195,8 +200,13 @@ def _module_pairs(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, .
 
 def official_layout(config: Mapping[str, Any]) -> dict[str, Entry]:
     """Published tensor name -> what it consists of, for the model of this configuration."""
-    with torch.device("meta"):
-        model = GameCraftTransformer3DModel.from_config(dict(config))
+    try:
+        with torch.device("meta"):
+            model = GameCraftTransformer3DModel.from_config(dict(config))
+    except (ValueError, ZeroDivisionError, RuntimeError, InputError) as error:
+        raise CheckpointError(
+            f"sizes that belong to no transformer of this kind: {str(error).splitlines()[0]}"
+        ) from error
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     layout: dict[str, Entry] = {}
     for theirs, modules in _module_pairs(config):
@@ -215,20 +225,25 @@ def official_layout(config: Mapping[str, Any]) -> dict[str, Entry]:
 def _infer_config(state_dict: StateDict, rope_axes_dim: tuple[int, int, int]) -> dict[str, Any]:
     """Every size that shows in the shapes of the published tensors."""
 
-    def shape(name: str) -> torch.Size:
+    def shape(name: str, dimensions: int) -> torch.Size:
         if name not in state_dict:
             raise CheckpointError(
                 f"not a published GameCraft transformer: {name!r} is missing among {len(state_dict)} tensors, "
                 f"which start with {list(state_dict)[:10]}"
             )
-        return state_dict[name].shape
+        found = state_dict[name].shape
+        if len(found) != dimensions or 0 in found:
+            raise CheckpointError(f"{name!r} has shape {list(found)}; expected {dimensions} dimensions above 0")
+        return found
 
     def count(stack: str) -> int:
         numbers = [re.match(rf"{re.escape(stack)}\.(\d+)\.", name) for name in state_dict]
         return max((int(found[1]) for found in numbers if found), default=-1) + 1
 
-    hidden, in_channels, _, patch, _ = shape("img_in.proj.weight")
-    (head_dim,) = shape("double_blocks.0.img_attn_q_norm.weight")
+    hidden, in_channels, _, patch, _ = shape("img_in.proj.weight", 5)
+    (head_dim,) = shape("double_blocks.0.img_attn_q_norm.weight", 1)
+    if any(axis < 2 or axis % 2 for axis in rope_axes_dim):
+        raise CheckpointError(f"rope_axes_dim is {rope_axes_dim}; expected three even numbers above 0")
     if sum(rope_axes_dim) != head_dim:
         raise CheckpointError(
             f"the heads have {head_dim} dimensions, but rope_axes_dim {rope_axes_dim} sums to {sum(rope_axes_dim)}; "
@@ -237,20 +252,20 @@ def _infer_config(state_dict: StateDict, rope_axes_dim: tuple[int, int, int]) ->
     refiner, dual, single = (count(stack) for stack in BLOCKS)
     return {
         "in_channels": in_channels,
-        "out_channels": shape("final_layer.linear.weight")[0] // patch**2,
+        "out_channels": shape("final_layer.linear.weight", 2)[0] // patch**2,
         "num_attention_heads": hidden // head_dim,
         "attention_head_dim": head_dim,
         "num_layers": dual,
         "num_single_layers": single,
         "num_refiner_layers": refiner,
-        "mlp_ratio": shape("double_blocks.0.img_mlp.fc1.weight")[0] / hidden,
+        "mlp_ratio": shape("double_blocks.0.img_mlp.fc1.weight", 2)[0] / hidden,
         "patch_size": patch,
         "guidance_embeds": "guidance_in.mlp.0.weight" in state_dict,
-        "text_embed_dim": shape("txt_in.input_embedder.weight")[1],
-        "pooled_projection_dim": shape("vector_in.in_layer.weight")[1],
+        "text_embed_dim": shape("txt_in.input_embedder.weight", 2)[1],
+        "pooled_projection_dim": shape("vector_in.in_layer.weight", 2)[1],
         "rope_axes_dim": rope_axes_dim,
-        "action_channels": shape("camera_net.final_proj.weight")[0],
-        "spatial_ratio": round((shape("camera_net.encode_first.0.weight")[1] / RAY_CHANNELS) ** 0.5),
+        "action_channels": shape("camera_net.final_proj.weight", 4)[0],
+        "spatial_ratio": round((shape("camera_net.encode_first.0.weight", 4)[1] / RAY_CHANNELS) ** 0.5),
     }
 
 

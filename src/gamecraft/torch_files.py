@@ -65,9 +65,9 @@ def _filled(content: Any, mapped: torch.UntypedStorage) -> Any:
     """Containers of meta tensors, as torch.load makes them, with the tensors at their places in the mapped file."""
     if isinstance(content, Tensor):
         meta = content.untyped_storage()
-        start: int = meta._checkpoint_offset
-        if start + meta.nbytes() > mapped.nbytes():
-            raise ValueError("a tensor ends after the file")
+        start = meta._checkpoint_offset
+        if start is None or start + meta.nbytes() > mapped.nbytes():
+            raise ValueError("a tensor has no place in the file")
         storage: Any = mapped[start : start + meta.nbytes()]
         place = (content.storage_offset(), content.shape, content.stride())
         return torch.empty(0, dtype=content.dtype).set_(storage, *place)
