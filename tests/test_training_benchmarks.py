@@ -48,12 +48,12 @@ def test_every_arm_is_trained_and_measured_once(
 def test_a_run_killed_again_and_again_has_the_same_losses(
     training: TransformerTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = write_recipe(replace(training, max_steps=8), tmp_path / "recipe.yaml")
+    recipe = write_recipe(replace(training, max_steps=24), tmp_path / "recipe.yaml")
     output = tmp_path / "kills"
-    assert script("training_kills.py")(["--config", str(recipe), "--kills", "2", "--output", str(output)]) == 0
+    assert script("training_kills.py")(["--config", str(recipe), "--kills", "10", "--output", str(output)]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["largest loss difference"] == result["largest weight difference"] == 0
-    assert (result["kills"], result["steps"]) == (2, 8)
+    assert (result["kills"], result["steps"]) == (10, 24)
     losses = [record["loss"] for record in RunFolder(output / "killed").records() if "loss" in record]
     assert losses == [record["loss"] for record in RunFolder(output / "whole").records() if "loss" in record]
-    assert len(set(losses)) == 8
+    assert len(set(losses)) == 24
