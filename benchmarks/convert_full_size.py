@@ -121,9 +121,25 @@ def write_torch(path: Path, entry: str, metas: dict[str, Tensor]) -> None:
 
 
 def random(metas: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Random tensors, made one at a time."""
+    """Random tensors, made one at a time out of a block of numbers that is read again and again.
+
+    Drawing them all would take longer than converting them. The block's length is a prime, so that it never fits rows
+    or tensors: tensors or halves that change places are seen.
+    """
+    block = torch.empty(16_777_259).uniform_(-0.02, 0.02)
+    blocks: dict[torch.dtype, Tensor] = {}
+    position = 0
     for name, meta in metas.items():
-        yield name, torch.empty_like(meta, device="cpu").uniform_(-0.02, 0.02)
+        if meta.dtype not in blocks:
+            blocks[meta.dtype] = block.to(meta.dtype)
+        source = blocks[meta.dtype]
+        tensor = torch.empty_like(meta, device="cpu")
+        flat, filled = tensor.view(-1), 0
+        while filled < len(flat):
+            taken = min(len(flat) - filled, len(source) - position)
+            flat[filled : filled + taken] = source[position : position + taken]
+            filled, position = filled + taken, (position + taken) % len(source)
+        yield name, tensor
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -57,8 +57,10 @@ def test_options_save_what_they_promise() -> None:
     assert total(Runtime(), guided=False)[1] < 0.51 * seconds
     assert total(Runtime(branches="parallel"))[1] == pytest.approx(total(Runtime(), guided=False)[1])
     assert total(Runtime(ulysses=4))[1] == pytest.approx(seconds / (4 * 0.85))
-    full, cached = (total(Runtime(cache=cache), steps=50)[1] for cache in ("none", "published"))
+    caches = ("none", "published", "taylorseer-lite")
+    full, cached, extrapolated = (total(Runtime(cache=cache), steps=50)[1] for cache in caches)
     assert (full - cached) / full == pytest.approx(0.3, abs=0.01)  # 15 of 50 steps
+    assert extrapolated / full == pytest.approx(13 / 50, abs=0.01)  # the first three and every fifth
 
 
 def test_the_first_preset_that_fits_is_chosen() -> None:

@@ -110,9 +110,7 @@ def estimate(work: Work, runtime: Runtime, device: Assumptions, *, steps: int, g
             weights = max(stored.values())
         case _:
             weights = 2 * max(costs.largest_group for costs in parts.values())  # one is used, the next is coming
-    passes = steps * (2 if guided and runtime.branches != "parallel" else 1)
-    if runtime.cache == "published" and steps == 50:
-        passes = passes * 35 // 50
+    passes = _full_steps(runtime.cache, steps) * (2 if guided and runtime.branches != "parallel" else 1)
     speed = device.peak_tflops * 1e12 * device.utilisation
     speed *= 1 if shared == 1 else shared * device.parallel_efficiency
     moved = {"none": 0.0, "model": sum(stored.values())}.get(runtime.offload, passes * stored["transformer"])
@@ -125,6 +123,15 @@ def estimate(work: Work, runtime: Runtime, device: Assumptions, *, steps: int, g
         seconds["transfers"] = max(0.0, seconds["transfers"] - seconds["transformer"])
     memory = {"weights": weights, "activations": live, "reserve": device.reserve_gb * GB}
     return Estimate(memory=memory, seconds=seconds)
+
+
+def _full_steps(cache: str, steps: int) -> int:
+    """Steps that are not skipped on a schedule; how many the others save depends on the model."""
+    if cache == "published" and steps == 50:
+        return 35
+    if cache == "taylorseer-lite":
+        return sum(step < 3 or step % 5 == 4 for step in range(steps))
+    return steps
 
 
 def _stored(costs: Costs, name: str, runtime: Runtime) -> float:

@@ -68,13 +68,18 @@ def run(args: argparse.Namespace) -> int:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("checking what is there")
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task("checking what is there")
 
-        def show(done: int, total: int, file: Path) -> None:
-            bar.update(task, completed=done, total=total, description=str(file.relative_to(args.dest)))
+    def show(done: int, total: int, file: Path) -> None:
+        bar.start()  # not before, so that what is refused is one line
+        bar.update(task, completed=done, total=total, description=str(file.relative_to(args.dest)))
 
+    try:
         run_plan(plan, args.dest, options, show)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     print(f"{args.dest}: {len(plan.files)} weight files, {sum(file.nbytes for file in plan.files) / 1e9:.2f} GB")
     return 0
 

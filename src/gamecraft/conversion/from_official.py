@@ -1,7 +1,7 @@
 """Plan: a published weights folder becomes a folder for ``GameCraftPipeline.from_pretrained``."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,7 @@ def plan_from_official(
     text = _text_part(LLAVA, "text_encoder", folder.llava, options)
     text_2 = _text_part(CLIP, "text_encoder_2", folder.clip, options)
     _check_fit(transformer.config, vae.config, text.config, text_2.config)
+    tokenizers = [tokenizer_class(part) for part in (folder.llava, folder.clip)]
 
     files: list[WeightFile] = []
     indices: dict[Path, str] = {}
@@ -72,7 +73,7 @@ def plan_from_official(
         copy_tokenizer(folder.clip, dest / "tokenizer_2")
         for path, index in indices.items():
             path.write_text(index)
-        (dest / "model_index.json").write_text(json.dumps(_model_index(dest, folder.variant)))
+        (dest / "model_index.json").write_text(json.dumps(_model_index(folder.variant, tokenizers)))
         pack_folder(dest)
 
     description = {"from": "official", "to": "diffusers", "variant": folder.variant, "weights": weights}
@@ -139,15 +140,15 @@ def _check_fit(
             )
 
 
-def _model_index(dest: Path, variant: Variant) -> dict[str, Any]:
+def _model_index(variant: Variant, tokenizers: Sequence[str]) -> dict[str, Any]:
     return {
         "_class_name": "GameCraftPipeline",
         "_diffusers_version": diffusers.__version__,
         "vae": ["diffusers", "AutoencoderKLHunyuanVideo"],
         "text_encoder": ["transformers", "LlamaModel"],
-        "tokenizer": ["transformers", tokenizer_class(dest / "tokenizer")],
+        "tokenizer": ["transformers", tokenizers[0]],
         "text_encoder_2": ["transformers", "CLIPTextModel"],
-        "tokenizer_2": ["transformers", tokenizer_class(dest / "tokenizer_2")],
+        "tokenizer_2": ["transformers", tokenizers[1]],
         "transformer": ["gamecraft.models.transformer", "GameCraftTransformer3DModel"],
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "intrinsics": asdict(Intrinsics()),

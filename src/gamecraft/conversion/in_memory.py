@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from gamecraft.conversion.layout import FLOW_SHIFT, PublishedFolder, pipeline_settings
 from gamecraft.conversion.sources import open_weights
-from gamecraft.conversion.text import CLIP, LLAVA, TextTower
+from gamecraft.conversion.text import CLIP, LLAVA, TextTower, load_tokenizer
 from gamecraft.conversion.vae import load_official_vae
 from gamecraft.errors import CheckpointError
 from gamecraft.memory import check_main_memory
@@ -58,9 +58,9 @@ def load_published(
     return GameCraftPipeline(
         vae=load_official_vae(folder.vae, dtype or torch.float32),
         text_encoder=text,
-        tokenizer=AutoTokenizer.from_pretrained(folder.llava),
+        tokenizer=load_tokenizer(folder.llava),
         text_encoder_2=text_2,
-        tokenizer_2=AutoTokenizer.from_pretrained(folder.clip),
+        tokenizer_2=load_tokenizer(folder.clip),
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=flow_shift),
         prompt_settings=asdict(PromptSettings.published()),
@@ -72,9 +72,8 @@ def _load_tower(tower: TextTower, folder: Path, dtype: torch.dtype | None) -> Pr
     source = open_weights(folder, "model")
     config = tower.read_config(folder)
     names = tower.names_from_official(config, source.metas)
-    needed = sum(
-        meta.numel() * (dtype or meta.dtype).itemsize for meta in map(source.metas.__getitem__, names.values())
-    )
+    metas = [source.metas[name] for name in names]
+    needed = sum(meta.numel() * (dtype or meta.dtype).itemsize for meta in metas)
     check_main_memory(needed, f"the text model in {folder}")
     state_dict = {new.removeprefix(tower.prefix): source.read(old) for old, new in names.items()}
     # names and shapes are checked already; without a path, the class only takes the tensors as they are

@@ -10,16 +10,33 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, CLIPTextModel, LlamaModel, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    CLIPTextModel,
+    LlamaModel,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from gamecraft.checkpoints import check_tensors
 from gamecraft.errors import CheckpointError
 
-__all__ = ["CLIP", "LLAVA", "TextTower", "copy_tokenizer", "llava_config", "published_text_config", "tokenizer_class"]
+__all__ = [
+    "CLIP",
+    "LLAVA",
+    "TextTower",
+    "copy_tokenizer",
+    "llava_config",
+    "load_tokenizer",
+    "published_text_config",
+    "tokenizer_class",
+]
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -123,9 +140,33 @@ def copy_tokenizer(source: Path, dest: Path) -> None:
         shutil.copyfile(file, dest / file.name)
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return _read_tokenizer(folder, folder)
+
+
 def tokenizer_class(folder: Path) -> str:
-    """Name of the class of transformers that loads the tokenizer in a folder."""
-    return type(AutoTokenizer.from_pretrained(folder)).__name__
+    """Name of the class that loads the tokenizer in a folder, once it is copied away from the model beside it.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    with TemporaryDirectory() as copy:
+        copy_tokenizer(folder, Path(copy))
+        return type(_read_tokenizer(Path(copy), folder)).__name__
+
+
+def _read_tokenizer(place: Path, folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers raise many types for damaged files
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{folder}: its tokenizer cannot be read ({reason})") from error
+    return tokenizer
 
 
 def published_text_config(config: PreTrainedConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from gamecraft.conversion.component import Component, WeightFile, renames, safet
 from gamecraft.conversion.layout import CLIP_FOLDER, LLAVA_FOLDER, TRANSFORMER_FILES, VAE_FOLDER, Variant
 from gamecraft.conversion.plan import Options, Plan
 from gamecraft.conversion.sources import TensorSource, open_weights
-from gamecraft.conversion.text import CLIP, LLAVA, copy_tokenizer, llava_config, published_text_config
+from gamecraft.conversion.text import CLIP, LLAVA, copy_tokenizer, llava_config, published_text_config, tokenizer_class
 from gamecraft.conversion.transformer import transformer_steps_to_official
 from gamecraft.conversion.vae import convert_vae_config_to_official, names_to_official
 from gamecraft.errors import CheckpointError
@@ -48,6 +48,7 @@ def plan_to_official(source: Path, dest: Path, options: Options, *, variant: Var
     small: dict[str, str] = {f"{VAE_FOLDER}/config.json": _json(convert_vae_config_to_official(vae_config))}
     sources: list[TensorSource] = [transformer, vae_source]
     for tower, name, target in ((LLAVA, "text_encoder", LLAVA_FOLDER), (CLIP, "text_encoder_2", CLIP_FOLDER)):
+        tokenizer_class(source / name.replace("text_encoder", "tokenizer"))  # said now rather than after the work
         text_config = tower.read_config(source / name)
         weights = open_weights(source / name, "model")
         names = tower.names_to_official(text_config, weights.metas)
