@@ -335,9 +335,12 @@ def build_transformer(
         "spatial_ratio": dataset.clips.height // latent_height,
     }
     transformer: GameCraftTransformer3DModel
+    shape = asdict(config.model)
+    trust = {} if config.model.scene_trust is None else {"scene_trust": config.model.scene_trust}
+    del shape["scene_trust"]
     if config.init_from is not None:
         transformer = GameCraftTransformer3DModel.from_pretrained(
-            config.init_from, torch_dtype=_stored(config), scene_trust=config.model.scene_trust
+            config.init_from, torch_dtype=_stored(config), **trust
         )
         for name, value in derived.items():
             if transformer.config[name] != value:
@@ -351,7 +354,7 @@ def build_transformer(
         return transformer
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        transformer = GameCraftTransformer3DModel(**asdict(config.model), **derived)
+        transformer = GameCraftTransformer3DModel(**shape, **trust, **derived)
     initialize(transformer)
     return transformer
 

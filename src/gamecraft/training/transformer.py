@@ -36,8 +36,8 @@ class TransformerShape:
     history_rays: Literal["zero", "true"] = "true"
     action_fusion: Literal["add", "channels"] = "add"
     prediction: Literal["velocity", "residual"] = "residual"
-    scene_trust: float = 0.0
-    """Also set on a model of `init_from`."""
+    scene_trust: float | None = None
+    """None is 0 for a new model and what it was for that of `init_from`, which otherwise gets the value too."""
 
 
 @dataclass(frozen=True, kw_only=True)
