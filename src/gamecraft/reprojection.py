@@ -99,7 +99,7 @@ def reproject(
 
 
 def _supported(valid: Tensor) -> Tensor:
-    """What is valid, 1 or 0 [B, F, H, W], among mostly valid neighbours: where depths are rough, single points fly about."""
+    """What is valid, 1 or 0 [B, F, H, W], among mostly valid neighbours: of rough depths, single points fly about."""
     share = F.avg_pool2d(valid, 3, stride=1, padding=1, count_include_pad=False)
     return valid * (share >= _SUPPORT)
 

@@ -56,8 +56,6 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"no stage {stage!r} to redo; the stages are {', '.join(known)}")
         shutil.rmtree(output / "curation" / stage, ignore_errors=True)
     with stage_progress() as on_progress:
-        count = curate(
-            args.inputs, output, settings, processes=args.processes, ray=args.ray, on_progress=on_progress
-        )
+        count = curate(args.inputs, output, settings, processes=args.processes, ray=args.ray, on_progress=on_progress)
     print(f"{output}: {count} clips of {settings.split.frames} frames; see {output / 'curation' / 'report.html'}")
     return 0

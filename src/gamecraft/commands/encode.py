@@ -14,7 +14,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--name", required=True, help="name of the latents, which recipes give as `latents:`")
     parser.add_argument("--chunk-frames", type=int, default=9, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--backwards", action="store_true", help="encode the clips played backwards, for recipes with `motion: {reverse}`"
+        "--backwards",
+        action="store_true",
+        help="encode the clips played backwards, for recipes with `motion: {reverse}`",
     )
     parser.set_defaults(handler=run)
 

@@ -90,7 +90,8 @@ def estimate_focal(frames: Sequence[NDArray[np.uint8]]) -> float | None:
     found = structure(keys, seen, camera)
     if found is None or len(found[0].frames) < _PLACED * len(keys):
         return None
-    return round(found[1] / width, 5)
+    focal: float = round(float(found[1]) / width, 5)
+    return focal
 
 
 def _least(error: Callable[[float], float]) -> tuple[float, bool]:

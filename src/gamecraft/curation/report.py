@@ -68,7 +68,8 @@ def _numbers(
 def _left_out(store: Store) -> list[list[str]]:
     """Recordings that could not be read, were too short, or are there twice: [reason, detail] of each."""
     results = [store.read("sources", path.stem) or {} for path in sorted((store.folder / "sources").glob("*.json"))]
-    found, first = [], {}
+    found: list[list[str]] = []
+    first: dict[str, str] = {}
     for result in results:
         if result.get("rejected"):
             found.append(result["rejected"])

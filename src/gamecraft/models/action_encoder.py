@@ -55,14 +55,14 @@ class RayProjection(nn.Conv2d):
         dtype = self.weight.dtype
         directions = F.pixel_unshuffle(rays.directions.to(dtype)[:, None], self.spatial_ratio)  # [3, ratio^2, h, w]
         grid = directions.shape[2:]
-        weight = self.weight.unflatten(1, (RAY_CHANNELS, -1)).flatten(2).transpose(0, 1)  # [6, out, ratio^2]
+        weight = self.weight.reshape(len(self.weight), RAY_CHANNELS, -1).transpose(0, 1)  # [6, out, ratio^2]
         matrix = rays.matrix.to(dtype).flatten(0, -3)  # [B*F, 6, 3]
         bias = torch.zeros_like(self.weight[:, 0, 0, 0]) if self.bias is None else self.bias
         with torch.autocast(directions.device.type, enabled=False):
             result = bias.repeat_interleave(grid.numel()).repeat(len(matrix), 1)
             for axis, along in enumerate(directions.flatten(2)):
                 result = result.addmm_(matrix[:, :, axis], (weight @ along).flatten(1))
-        return result.unflatten(1, (-1, *grid))
+        return result.reshape(len(result), -1, *grid)
 
 
 class ActionEncoder(nn.Module):
