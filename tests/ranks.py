@@ -26,7 +26,7 @@ def in_ranks(ranks: int, function: Callable[..., None], *arguments: Any, folder:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=600)
+        process.join(timeout=1800)  # a guard alone: a busy machine may take long
     hanging = [process for process in processes if process.exitcode is None]
     for process in hanging:
         process.kill()

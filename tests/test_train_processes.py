@@ -10,7 +10,7 @@ from gamecraft.errors import InputError
 from gamecraft.training.run import RunFolder
 from gamecraft.training.transformer import TransformerTraining, train_transformer
 from ranks import in_ranks
-from training_worker import same, train_and_die, train_many
+from training_worker import die, same, terminate, train_and_end, train_many
 
 # Sums of floats in another order; Muon makes an update of full size out of a gradient of any size.
 TOLERANCE = 2e-4
@@ -46,19 +46,25 @@ def test_two_ranks_learn_what_one_does(config: TransformerTraining, tmp_path: Pa
     same(saved, alone, TOLERANCE)
 
 
-def test_a_sharded_run_that_lost_a_rank_goes_on_as_if_nothing_had_been(
+def test_a_sharded_run_that_lost_a_rank_or_was_stopped_goes_on_as_if_nothing_had_been(
     config: TransformerTraining, tmp_path: Path
 ) -> None:
     config = replace(config, shard=True, max_steps=4, checkpoint_minutes=0.0, precision="bf16")
-    ends = in_ranks(2, train_and_die, config, 2, folder=tmp_path)
+    ends = in_ranks(2, train_and_end, config, 2, die, folder=tmp_path)
     assert ends[1][0] == 3
     assert ends[0][0] == 2
     assert "lost another one" in ends[0][1]
     assert (Path(config.run) / "checkpoint-000000002").is_dir()
-    whole = replace(config, run=f"{config.run}-whole")
-    ends = in_ranks(2, train_many, [config, whole], tmp_path, folder=tmp_path)
+    stopped = replace(config, run=f"{config.run}-stopped", checkpoint_minutes=60.0)
+    ends = in_ranks(2, train_and_end, stopped, 1, terminate, folder=tmp_path)
     assert [code for code, _ in ends] == [0, 0], ends
-    same(load_file(tmp_path / "0.safetensors"), load_file(tmp_path / "1.safetensors"), 0.0)
+    assert (Path(stopped.run) / "checkpoint-000000001").is_dir()
+
+    whole = replace(config, run=f"{config.run}-whole")
+    ends = in_ranks(2, train_many, [whole, config, stopped], tmp_path, folder=tmp_path)
+    assert [code for code, _ in ends] == [0, 0], ends
+    for run in (1, 2):
+        same(load_file(tmp_path / f"{run}.safetensors"), load_file(tmp_path / "0.safetensors"), 0.0)
     steps = [record["step"] for record in RunFolder(config.run).records() if "loss" in record]
     assert steps == [1, 2, 3, 4]
     fewer = in_ranks(1, train_many, [replace(config, max_steps=5)], tmp_path, folder=tmp_path)

@@ -1,6 +1,8 @@
 """What each process of the tests of training on several processes does."""
 
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,28 @@ def train_many(configs: list[TransformerTraining], output: Path) -> None:
     dist.barrier()
 
 
-def train_and_die(config: TransformerTraining, step: int) -> None:
-    """A run whose second rank ends without a word when `step` is done."""
+def train_and_end(config: TransformerTraining, step: int, end: Callable[[], None]) -> None:
+    """A run whose second rank calls `end` when `step` is done."""
     _forget_parent()
     keep = Trainer.keep_records
 
-    def dying(trainer: Trainer, *, finished: bool) -> None:
+    def ending(trainer: Trainer, *, finished: bool) -> None:
         keep(trainer, finished=finished)
         if trainer.step == step and os.environ["RANK"] == "1":
-            os._exit(3)
+            end()
 
-    Trainer.keep_records = dying  # type: ignore[method-assign]
+    Trainer.keep_records = ending  # type: ignore[method-assign]
     run_training(Trainer(config))
+
+
+def die() -> None:
+    """End without a word."""
+    os._exit(3)
+
+
+def terminate() -> None:
+    """What a cluster sends before it takes a machine away."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _forget_parent() -> None:
