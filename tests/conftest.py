@@ -3,12 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from gamecraft.pipeline import GameCraftPipeline
 from tiny import tiny_pipeline
 
 pytest_plugins = ["page_fixtures", "training_cases"]
 
+settings.register_profile("patient", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("patient")
 torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
 
 

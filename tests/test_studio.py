@@ -128,7 +128,7 @@ def test_pictures_and_videos_are_starts(studio: Forms, pipe: GameCraftPipeline, 
     assert np.array_equal(frames, the_video(play(pipe, "w 5f", image=picture), tmp_path / "a.mp4"))
 
     write_video(tmp_path / "clip.mp4", np.random.default_rng(2).integers(0, 256, (9, 32, 48, 3), np.uint8), 24)
-    clip = {"video": handle_file(tmp_path / "clip.mp4")}
+    clip = handle_file(tmp_path / "clip.mp4")
     frames, _ = studio.make(start="The end of a video", video=clip, script="w 5f")
     last = read_video(tmp_path / "clip.mp4")[0][-CHUNK:]
     assert np.array_equal(frames, the_video(play(pipe, "w 5f", image=None, video=last), tmp_path / "b.mp4"))

@@ -135,7 +135,9 @@ class Studio:
 
     def _compare_tab(self) -> list[gr.Dropdown]:
         with gr.Row():
-            left, right = (gr.Dropdown([], label=f"Run {name}", interactive=True) for name in "AB")
+            left, right = (
+                gr.Dropdown([], allow_custom_value=True, label=f"Run {name}", interactive=True) for name in "AB"
+            )
         with gr.Row(elem_id="compare"):
             videos = [gr.Video(label=name, loop=True, buttons=["download"]) for name in "AB"]
         together = gr.Button("Play both from the start")
@@ -147,7 +149,7 @@ class Studio:
 
     def _history_tab(self) -> tuple[gr.Dropdown, gr.Button]:
         pictures = gr.Gallery(label="Runs", elem_id="history", columns=6, height=250, allow_preview=False)
-        shown = gr.Dropdown([], label="Run", interactive=True)
+        shown = gr.Dropdown([], allow_custom_value=True, label="Run", interactive=True)
         with gr.Row():
             video = gr.Video(label="Video", loop=True, buttons=["download"])
             with gr.Column():
@@ -263,7 +265,9 @@ def _start_fields() -> tuple[gr.Radio, list[Any]]:
         type="filepath", image_mode=None, sources=["upload", "clipboard"], visible=False, label=PICTURE, height=240
     )
     video = gr.Video(sources=["upload"], visible=False, label="A video, whose last frames are gone on from", height=240)
-    run = gr.Dropdown([], visible=False, label="A run, which is gone on from exactly", interactive=True)
+    run = gr.Dropdown(
+        [], allow_custom_value=True, visible=False, label="A run, which is gone on from exactly", interactive=True
+    )
 
     def chosen(start: str) -> list[Any]:
         visible = [start == one for one in (GALLERY, PICTURE, VIDEO, RUN)]
