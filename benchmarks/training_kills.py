@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     moments = sorted(rng.sample(range(1, steps), args.kills))
     for number, step in enumerate(moments, start=1):
         resumed = kill_after(start(command, killed), killed, step, samples * rng.random())
-        print(f"kill {number}: in step {step + 1} of {steps}, from where checkpoint {resumed} was", flush=True)
+        print(f"kill {number}: in step {step + 1} of {steps}, leaving {resumed}", flush=True)
     finish(start(command, killed))
     result = compare(whole, killed) | {"kills": args.kills, "steps": steps}
     print(json.dumps(result))
