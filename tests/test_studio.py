@@ -141,8 +141,8 @@ def test_pictures_and_videos_are_starts(studio: Forms, pipe: GameCraftPipeline, 
         ({"script": "w 86401f"}, "86400"),
         ({"start": "My picture"}, "no picture yet"),
         ({"start": "The end of a run", "run": None}, "no such run"),
-        ({"guidance": 50.0}, "guidance"),
-        ({"seed": -1}, "seed"),
+        ({"guidance": 50.0}, "50"),
+        ({"seed": -1}, "-1"),
     ],
 )
 def test_what_cannot_be_made_is_said(studio: Forms, changes: dict[str, Any], line: str) -> None:

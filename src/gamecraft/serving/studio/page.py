@@ -119,7 +119,7 @@ class Studio:
 
     def _setting_fields(self) -> list[Any]:
         config = self._server.pipe.config
-        negative = gr.Textbox(label="Negative prompt", info="what guidance leads away from", lines=2)
+        negative = gr.Textbox("", label="Negative prompt", info="what guidance leads away from", lines=2)
         with gr.Row():
             seed = gr.Number(label="Seed", value=0, precision=0, minimum=0, maximum=MAX_SAFE_SEED)
             other = gr.Button("Another seed", min_width=120)
@@ -172,7 +172,13 @@ class Studio:
         form = Form(**dict(zip(names, values, strict=True)))
         try:
             run = await self._maker.make(
-                dataclasses.replace(form, seed=int(form.seed or 0), steps=int(form.steps)),
+                dataclasses.replace(
+                    form,
+                    prompt=form.prompt or "",  # what was never opened in the browser is None
+                    negative_prompt=form.negative_prompt or "",
+                    seed=int(form.seed or 0),
+                    steps=int(form.steps),
+                ),
                 lambda done, total: progress((done, total), desc="The video is being made", unit="frames"),
             )
             frames, _ = await asyncio.to_thread(read_video, self._runs.video(run))
@@ -256,9 +262,9 @@ def _start_fields() -> tuple[gr.Radio, list[Any]]:
     names = list(gallery())
     start = gr.Radio(list(STARTS), value=GALLERY, label="Start from")
     with gr.Column() as pictures:
-        named = [(str(one.path), one.name) for one in gallery().values()]
+        named = [(str(one.path), one.name.replace("_", " ")) for one in gallery().values()]
         shown = gr.Gallery(
-            named, show_label=False, columns=4, height=250, allow_preview=False, elem_id="gallery", selected_index=0
+            named, show_label=False, columns=3, height=262, allow_preview=False, elem_id="gallery", selected_index=0
         )
         name = gr.Dropdown(names, value=names[0], visible=False)  # what is clicked above
     picture = gr.Image(
