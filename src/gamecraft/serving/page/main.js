@@ -140,6 +140,7 @@ async function keep() {
     video: () => keepVideo(state, showBanner),
     link: () => keepLink(connection, state),
     replay: () => play.watch(),
+    name: () => state.name !== play.state.name && connection.request({ type: "save", name: state.name }),
   }[choice];
   try {
     await run?.();
