@@ -204,12 +204,10 @@ def attend_apart(
     samples = []
     for row, valid in enumerate(VALID):
         border = query.shape[1] - TEXT + valid
-        parts = [
-            nn.functional.scaled_dot_product_attention(
-                *(x[row : row + 1, piece].transpose(1, 2) for x in (query, key, value))
-            ).transpose(1, 2)
-            for piece in (slice(None, border), slice(border, None))
-        ]
+        parts = []
+        for piece in (slice(None, border), slice(border, None)):
+            q, k, v = (x[row : row + 1, piece].transpose(1, 2) for x in (query, key, value))
+            parts.append(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2))
         samples.append(torch.cat(parts, dim=1))
     return torch.cat(samples)
 
