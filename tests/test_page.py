@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gamecraft.controls import MAX_MOVE_SPEED
+from gamecraft.serving.client import Client
 from gamecraft.serving.frames import FrameFlag
 from page_driver import Driver
 
@@ -267,6 +268,19 @@ def test_thumbs_walk_and_turn_on_a_touch_screen(touched: Driver) -> None:
     touch("touchStart", rise)
     touched.until(lambda: touched.acknowledged()[-1]["keys"] == ["space"], "to rise")
     touch("touchEnd")
+
+
+def test_many_plays_to_go_on_with_do_not_widen_the_first_page(browser: "Browser", page_server: "PageServer") -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True)
+    with Client(page_server.url) as client:
+        for seed in range(4):
+            client.create("village", seed=seed)
+    page = Driver(context.new_page(), page_server.url).open().page
+    page.wait_for_selector("#continue-list li:nth-child(4)")
+    outside = page.evaluate("""() => [...document.querySelectorAll("#gallery .card, .start-header *, .drop")]
+      .filter((item) => item.getBoundingClientRect().right > innerWidth).map((item) => item.outerHTML)""")
+    assert outside == []
+    context.close()
 
 
 @pytest.mark.parametrize("size", [(390, 780), (844, 390), (360, 640)])
