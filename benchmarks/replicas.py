@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,14 @@ def main() -> int:
         try:
             assert process.stderr is not None
             url = next(match[0] for line in process.stderr if (match := re.search(r"http://[\d.]+:\d+", line)))
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            threading.Thread(target=sys.stderr.writelines, args=(process.stderr,), daemon=True).start()
             with Client(url) as client:
-                client.wait_until_ready(PATIENCE)
+                while process.poll() is None:
+                    with suppress(GameCraftError):
+                        client.wait_until_ready(1.0)
+                        break
+                if process.poll() is not None:
+                    raise GameCraftError(f"the server ended with code {process.returncode}")
             started = time.monotonic() - began
             result = measure(url, psutil.Process(process.pid), args.replicas, args.seconds)
         finally:

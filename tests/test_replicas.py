@@ -191,6 +191,7 @@ def test_what_cannot_be_served_is_one_line(words: list[str], line: str, capsys: 
 def test_without_ray_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere")  # or a token for Ray would stay in the environment
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "gamecraft.serving.cluster", raising=False)
     assert main(["serve", "--replicas", "2", "--port", "0", "--state", str(tmp_path)]) == 2

@@ -6,6 +6,8 @@ touched by that. It comes with `pip install 'gamecraft[cluster]'`.
 """
 
 import argparse
+import os
+import secrets
 import sys
 from dataclasses import replace
 from typing import Any
@@ -60,6 +62,11 @@ def _serve_replicas(config: ServerConfig, runtime: Runtime, replicas: int) -> in
 
 
 def _with_ray() -> Any:
+    if "RAY_ADDRESS" not in os.environ:
+        # Ray listens on all addresses of the machine, whatever it is told; it must not obey strangers. It looks for
+        # these when it is imported.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         from gamecraft.serving.cluster import serve_replicas
     except ImportError as error:

@@ -7,6 +7,7 @@ takes up the same part of the sessions, and meanwhile the others play on.
 
 import logging
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ class SessionRouter(RequestRouter):  # type: ignore[misc]
         home = None
         if pending_request is not None:
             pending_request.routing_context.should_backoff = True
-            scope = pending_request.args[0].asgi_scope if pending_request.args else {}
+            scope = pickle.loads(pending_request.args[0]).asgi_scope  # packed by Ray's proxy, in this very process
             query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
             home = home_of_request(scope.get("path", ""), query, self._replicas_wanted)
         return candidates(candidate_replicas, home)
@@ -83,10 +84,10 @@ def serve_replicas(config: ServerConfig, runtime: Runtime, replicas: int, *, gpu
         InputError: the state folder cannot be used.
     """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    start_replicas(config, runtime, replicas, gpus=gpus)
     try:
+        start_replicas(config, runtime, replicas, gpus=gpus)
+        for number in (signal.SIGINT, signal.SIGTERM):  # now, because Ray has handlers of its own
+            signal.signal(number, lambda *_: stop.set())
         stop.wait()
     finally:
         stop_replicas()
@@ -97,12 +98,13 @@ def start_replicas(config: ServerConfig, runtime: Runtime, replicas: int, *, gpu
     """Start Ray if it does not run here, and the replicas; returns when they accept connections."""
     import ray
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not ray.is_initialized():
         if address := os.environ.get("RAY_ADDRESS"):
             ray.init(address=address, **quiet)
         else:
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            ray.init(include_dashboard=False, **quiet)
     options = HTTPOptions(host=config.host, port=config.port)
     serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=options)
     deployment = serve.deployment(

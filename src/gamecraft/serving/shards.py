@@ -1,6 +1,7 @@
 """Which of several replicas a session belongs to: its id says so, so nobody has to be asked."""
 
 import hashlib
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,4 +66,5 @@ def candidates(replicas: Sequence[Any], home: int | None) -> list[list[Any]]:
     known = [replica for replica in replicas if replica.routing_stats]
     if home is not None:
         return [[replica] for replica in known if replica.routing_stats["index"] == home][:1]
-    return [[replica] for replica in sorted(known, key=lambda replica: replica.routing_stats["busy"])]
+    mixed = random.sample(known, len(known))  # what is told is a second old; not all new players may go to the same one
+    return [[replica] for replica in sorted(mixed, key=lambda replica: replica.routing_stats["busy"])]

@@ -49,7 +49,7 @@ def build_studio(server: GameServer, jobs: Jobs) -> FastAPI:
     theme = gr.themes.Default(  # the computer's own fonts: nothing is fetched from elsewhere
         primary_hue="orange", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
-    return gr.mount_gradio_app(
+    app: FastAPI = gr.mount_gradio_app(
         FastAPI(),
         blocks,
         STUDIO_PATH,
@@ -62,6 +62,7 @@ def build_studio(server: GameServer, jobs: Jobs) -> FastAPI:
         theme=theme,
         css=_CSS,
     )
+    return app
 
 
 class Studio:
@@ -216,10 +217,9 @@ class Studio:
         """Two videos and a table of what differs."""
         runs = [self._runs.get(session) if session else None for session in (left, right)]
         videos = [str(self._runs.video(run)) if run else None for run in runs]
-        return [
-            *videos,
-            _differences(*runs) if all(runs) else "<p>Choose two runs. There are none before the first.</p>",
-        ]
+        first, second = runs
+        none = "<p>Choose two runs. There are none before the first.</p>"
+        return [*videos, _differences(first, second) if first and second else none]
 
     def show(self, session: str | None) -> list[Any]:
         """A run's video and settings."""
@@ -237,7 +237,7 @@ class Studio:
 
     def chosen(self, event: gr.SelectData) -> str:
         """The run whose picture was clicked."""
-        return self._runs.all()[event.index].session
+        return str(self._runs.all()[event.index].session)
 
     def remove(self, session: str | None) -> Any:
         """Forget a run; its session stays."""
@@ -282,7 +282,7 @@ def _start_fields() -> tuple[gr.Radio, list[Any]]:
         ]
 
     def picked(event: gr.SelectData) -> str:
-        return names[event.index]
+        return str(names[event.index])
 
     start.change(chosen, start, [pictures, picture, video, run], api_visibility="private", show_progress="hidden")
     shown.select(picked, None, name, api_visibility="private", show_progress="hidden")
