@@ -27,6 +27,10 @@ def in_ranks(ranks: int, function: Callable[..., None], *arguments: Any, folder:
         process.start()
     for process in processes:
         process.join(timeout=1800)  # a guard alone: a busy machine may take long
+        if process.exitcode and "EADDRINUSE" in logs[0].read_text():  # somebody took the port meanwhile
+            for other in processes:
+                other.kill()
+            return in_ranks(ranks, function, *arguments, folder=folder)
     hanging = [process for process in processes if process.exitcode is None]
     for process in hanging:
         process.kill()
