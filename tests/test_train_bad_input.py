@@ -1,9 +1,10 @@
 """What a user of `gamecraft train` may get wrong is told in one line, and nothing is lost by it."""
 
 import logging
-import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,29 +129,13 @@ def test_a_full_disk_costs_nothing_that_was_saved(short: TransformerTraining, tm
 
 def with_small_files(limit: int, words: list[str]) -> tuple[int, str]:
     """Exit code and output of a command in a process that may write no file of more bytes than `limit`."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.dup2(write, 2)
-        os.dup2(write, 1)
-        os.close(read)
-        os.close(write)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        code = 1
-        try:
-            import sys
-
-            sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-            sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-            code = main(words)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(code)
-    os.close(write)
-    with os.fdopen(read) as output:
-        told = output.read()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), told
+    ended = subprocess.run(
+        [sys.executable, "-m", "gamecraft", *words],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    return ended.returncode, ended.stdout

@@ -64,7 +64,7 @@ class AutoencoderTrainingConfig:
     latent_noise: float = 0.15
     l1_weight: float = 0.02
     edge_weight: float = 0.02
-    contrast_weight: float = 0.0
+    contrast_weight: float = 0.1
     ema_decay: float = 0.998
     clip_limit: int = 1500
     basis_clips: int = 400
