@@ -13,6 +13,8 @@ pytest_plugins = ["page_fixtures", "training_cases"]
 settings.register_profile("patient", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("patient")
 torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
+# Nor may anything that is tested start some: tests fork, and in the fork a parallel loop would wait for them for ever.
+torch.set_num_threads = lambda threads: None
 
 
 @pytest.fixture(scope="session")
