@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 
 from gamecraft.dataset import ClipRecord, ClipWriter
 from gamecraft.models.text import PromptSettings
@@ -53,6 +54,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, pipe: GameCraftPipeline
 
 @pytest.fixture
 def training(recordings: Path, model_folder: Path, tmp_path: Path) -> TransformerTraining:
+    AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision of the test before
     return TransformerTraining(
         run=str(tmp_path / "run"),
         data=str(recordings),
