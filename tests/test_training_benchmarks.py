@@ -57,3 +57,17 @@ def test_a_run_killed_again_and_again_has_the_same_losses(
     losses = [record["loss"] for record in RunFolder(output / "killed").records() if "loss" in record]
     assert losses == [record["loss"] for record in RunFolder(output / "whole").records() if "loss" in record]
     assert len(set(losses)) == 24
+
+
+def test_the_share_of_the_peak_is_counted_work_over_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script("training_throughput.py")(["--widths", "64", "128", "--batch", "1", "--steps", "1", "--eager"]) == 0
+    narrow, wide = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert wide["parameters"] > 2 * narrow["parameters"]
+    assert wide["gflop_per_sample"] > 2 * narrow["gflop_per_sample"]
+    tokens = (2 * 3 * 6 * 10) + 48  # of history and chunk, and of the text
+    least = (
+        3 * 2 * tokens * narrow["parameters"] / 4 / 1e9
+    )  # most parameters multiply every token, forward and backward
+    assert least < narrow["gflop_per_sample"] < 8 * least
+    assert narrow["share_of_peak"] == pytest.approx(narrow["gflops"] / narrow["peak_gflops"])
+    assert narrow["gflops"] == pytest.approx(1000 * narrow["gflop_per_sample"] / narrow["ms_per_sample"])

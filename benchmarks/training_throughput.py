@@ -1,0 +1,142 @@
+"""How much of the machine's matrix product peak a training step of the transformer reaches.
+
+    python benchmarks/training_throughput.py --widths 256 1024 --batch 16
+
+Times forward, backward and optimizer of the embedded model's transformer, and of others like it that are wider, on
+random chunks of 96x160 pixels after a clip, in bfloat16 and compiled as `gamecraft train` does. Operations are those of
+products, convolutions and attention, counted in an eager step; the peak is the fastest of some large bfloat16 products,
+measured in the same process. Prints JSON. Run it on an idle machine; compiling takes minutes.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from gamecraft.history import History
+from gamecraft.intrinsics import Intrinsics
+from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.rays import pixel_directions
+from gamecraft.training.batch_transformer import BatchTransformer, Conditions
+from gamecraft.training.muon import MuonAdamW
+from gamecraft.training.objectives import flow_loss, interpolate, sample_sigmas
+from gamecraft.training.optimizers import split_parameters
+
+HEIGHT, WIDTH, FRAMES, LATENTS, TEXT = 96, 160, 9, 3, 48
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure every width."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[256], help="multiples of 64; default: 256, the embedded model's"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="chunks per step; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=10, help="that are timed; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    for width in args.widths:
+        print(json.dumps(measure(width, args)), flush=True)
+    return 0
+
+
+def measure(width: int, args: argparse.Namespace) -> dict[str, float]:
+    """Figures of one width."""
+    torch.manual_seed(0)
+    config = dict(GameCraftTransformer3DModel.load_config(str(files("gamecraft") / "assets/mini/transformer")))
+    model = GameCraftTransformer3DModel.from_config(config | {"num_attention_heads": width // 64})
+    directions = pixel_directions(Intrinsics(), HEIGHT, WIDTH)
+    hidden, other = split_parameters(model)
+    optimizer = MuonAdamW(hidden, other, muon_rate=1e-3, adam_rate=1e-4)
+    given = inputs(args.batch, config)
+    step = training_step(BatchTransformer(model, directions, compiled=False), *given)
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    attention_back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    mapping = {attention: attention_flop, attention_back: attention_back_flop}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        step()
+    if not args.eager:
+        step = training_step(BatchTransformer(model, directions, compiled=True), *given)
+        step()
+    seconds = []
+    for _ in range(args.steps):
+        started = time.perf_counter()
+        step()
+        optimizer.step(1.0)
+        seconds.append(time.perf_counter() - started)
+    median, peak = statistics.median(seconds), matmul_peak()
+    return {
+        "width": width,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "ms_per_sample": 1000 * median / args.batch,
+        "gflop_per_sample": counter.get_total_flops() / args.batch / 1e9,
+        "gflops": counter.get_total_flops() / median / 1e9,
+        "peak_gflops": peak / 1e9,
+        "share_of_peak": counter.get_total_flops() / median / peak,
+    }
+
+
+def inputs(batch: int, config: dict[str, Any]) -> tuple[Tensor, History, Conditions]:
+    """Chunks [B, C, t, h, w] with a clip before them, cameras that walk ahead, and captions."""
+    shape = (batch, config["out_channels"], LATENTS, HEIGHT // 8, WIDTH // 8)
+    poses = np.tile(np.eye(4), (batch, 2 * FRAMES, 1, 1))
+    poses[:, :, 2, 3] = 0.2 * np.arange(1 - FRAMES, 1 + FRAMES)
+    conditions = Conditions(
+        poses=torch.from_numpy(poses).float(),
+        text=torch.randn(batch, TEXT, config["text_embed_dim"]),
+        mask=torch.ones(batch, TEXT, dtype=torch.bool),
+        pooled=torch.randn(batch, config["pooled_projection_dim"]),
+    )
+    return torch.randn(shape), History(clips=(torch.randn(shape),), poses=(poses[:, :FRAMES],)), conditions
+
+
+def training_step(
+    model: BatchTransformer, chunks: Tensor, history: History, conditions: Conditions
+) -> Callable[[], None]:
+    """Forward and backward of the flow matching loss."""
+
+    def step() -> None:
+        noise = torch.randn_like(chunks)
+        sigmas = sample_sigmas(len(chunks), 5.0, torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = model(interpolate(chunks, noise, sigmas), sigmas, history, conditions)
+        flow_loss(velocity, chunks, noise).mean().backward()  # type: ignore[no-untyped-call]
+
+    return step
+
+
+def attention_flop(*shapes: Any, **_: Any) -> int:
+    """PyTorch's counter knows the attention of GPUs alone."""
+    flop: int = sdpa_flop_count(*shapes[:3])
+    return flop
+
+
+def attention_back_flop(*shapes: Any, **_: Any) -> int:
+    """Of the gradients of queries, keys and values; the shapes are those of the result's gradient and of the three."""
+    flop: int = sdpa_backward_flop_count(*shapes[:4])
+    return flop
+
+
+def matmul_peak(size: int = 2048) -> float:
+    """bfloat16 operations per second of the fastest of some square matrix products."""
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
