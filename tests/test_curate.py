@@ -94,6 +94,17 @@ def test_frames_poses_and_actions_go_together(dataset: Path) -> None:
         assert all(action.keys == keys for action in actions_from_json(clip.actions_json)[1:])
 
 
+def test_the_datasets_library_reads_the_manifests(dataset: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()  # they leave a thread behind
+    files = str(dataset / "shards" / "*" / "manifest.parquet")
+    table = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    for row, clip in zip(table, ClipDataset(dataset), strict=True):
+        np.testing.assert_array_equal(np.reshape(row["poses"], (-1, 4, 4)), clip.poses)
+        for name in ("num_frames", "actions_json", "caption_short", "caption_long", "sha256"):
+            assert row[name] == getattr(clip, name)
+
+
 def test_the_report_says_what_became_of_everything(dataset: Path) -> None:
     report = json.loads((dataset / "curation" / "report.json").read_text())
     rejected = {row["stage"]: row["rejected"] for row in report["funnel"]}
