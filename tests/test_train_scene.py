@@ -13,6 +13,7 @@ from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.training.chunk_batches import Dropping
+from gamecraft.training.config import build_config, load_recipe
 from gamecraft.training.depth import (
     DepthTraining,
     PosedFrames,
@@ -132,6 +133,13 @@ def test_a_killed_training_ends_as_one_that_was_not(
     monkeypatch.setattr(RunFolder, "log", log)
     resumed = train_depth(interrupted).state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_the_recipe_is_the_default_configuration() -> None:
+    task, values = load_recipe(Path(__file__).parent.parent / "recipes" / "mini_depth.yaml")
+    assert task == "depth"
+    recipe = build_config(DepthTraining, values)
+    assert recipe == DepthTraining(run=recipe.run, data=recipe.data, held_out=recipe.held_out, true_depths=True)
 
 
 def test_it_learns_depths(config: DepthTraining, worlds: Path) -> None:

@@ -1,23 +1,19 @@
 """Train the decoder of the embedded model's autoencoder; its linear code is fitted first and never changes."""
 
-import logging
 import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional as F
 
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.patch_code import PatchBasis, fit_basis
-from gamecraft.training.muon import MuonAdamW
-from gamecraft.training.optimizers import Schedule, learning_rate_factor
-from gamecraft.training.run import Ema, RunFolder, StopSignal
+from gamecraft.training.loop import LoopSettings, run_loop
+from gamecraft.training.optimizers import Schedule
+from gamecraft.training.run import RunFolder
 from gamecraft.training.windows import ClipSource, WindowSampler, to_video
 
 __all__ = [
@@ -29,11 +25,9 @@ __all__ = [
     "train_autoencoder",
 ]
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderTrainingConfig:
+class AutoencoderTrainingConfig(LoopSettings):
     """A training run of `AutoencoderPatchCode`. The defaults are the embedded model's recipe.
 
     data, held_out: dataset folders. output: run folder; the model appears there as `vae/`.
@@ -58,21 +52,14 @@ class AutoencoderTrainingConfig:
     image_every: int = 8
     batch_size: int = 8
     steps: int = 8000
-    muon_rate: float = 0.01
-    adam_rate: float = 1e-3
     schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=100, cooldown_steps=3000))
     latent_noise: float = 0.15
     l1_weight: float = 0.02
     edge_weight: float = 0.02
     contrast_weight: float = 0.1
-    ema_decay: float = 0.998
     clip_limit: int = 1500
     basis_clips: int = 400
     held_out_clips: int = 48
-    evaluate_every: int = 500
-    checkpoint_seconds: float = 120.0
-    compile: bool = True
-    seed: int = 0
 
 
 def reconstruction_loss(
@@ -157,89 +144,46 @@ def gradient_energy(video: Tensor) -> float:
 def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
     """Run, or continue, the training of `config`; the model with averaged weights, also kept as `vae/` of the run.
 
-    SIGTERM and Ctrl-C end it early, after a checkpoint. Batches and noise depend on the seed and the step alone, so a
-    run that was killed and started again gives the weights of one that was not.
+    See `run_loop` for interruptions; batches and noise depend on the seed and the step alone.
     """
     run = RunFolder(config.output)
     sampler = WindowSampler(ClipDataset(config.data), limit=config.clip_limit, seed=config.seed)
     held_out = WindowSampler(ClipDataset(config.held_out), limit=config.held_out_clips, seed=0).first_windows(
         config.frames
     )
-    trainer = _Trainer(config, _initial_model(config, run.path / "initial"))
-    if (state := run.load_checkpoint()) is not None:
-        trainer.load_state(state)
-    saved = time.monotonic()
-    with StopSignal() as stop, _progress() as progress:
-        task = progress.add_task("autoencoder", total=config.steps, completed=trainer.step)
-        while trainer.step < config.steps and not stop.requested:
-            loss = trainer.train_step(sampler)
-            progress.update(task, completed=trainer.step)
-            finished = trainer.step == config.steps
-            if trainer.step % config.evaluate_every == 0 or finished:
-                with trainer.ema.applied(trainer.model):
-                    record = {"step": trainer.step, "loss": float(loss), **measure(trainer.model, held_out)}
-                    trainer.model.save_pretrained(run.path / "vae")
-                run.log(record)
-                logger.info("%s", record)
-            if time.monotonic() - saved > config.checkpoint_seconds or stop.requested or finished:
-                run.save_checkpoint(trainer.step, trainer.state())
-                saved = time.monotonic()
-    trainer.ema.copy_to(trainer.model)
-    return trainer.model
+    model = _initial_model(config, run.path / "initial")
 
-
-class _Trainer:
-    """The model with its optimizer, averaged weights and step count."""
-
-    def __init__(self, config: AutoencoderTrainingConfig, model: AutoencoderPatchCode) -> None:
-        self.config = config
-        self.model = model
-        self.step = 0
-        self.ema = Ema(model, config.ema_decay)
-        hidden = [p for p in model.decoder.stages.parameters() if p.ndim == 4]
-        chosen = set(hidden)
-        other = [p for p in model.parameters() if p not in chosen]
-        self.optimizer = MuonAdamW(hidden, other, muon_rate=config.muon_rate, adam_rate=config.adam_rate)
-        self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
-
-    def train_step(self, sampler: WindowSampler) -> Tensor:
-        """One update of weights and average; returns the loss before it."""
-        config = self.config
-        images = self.step % config.image_every == config.image_every - 1
-        windows = sampler.batch(self.step, size=config.batch_size, frames=1 if images else config.frames)
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        with torch.no_grad():
-            video = to_video(windows)
-            latents = self.model.encode(video).latent_dist.mode()
-            strength = config.latent_noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
-            latents += strength * torch.randn(latents.shape, generator=generator)
-        loss = self._loss(latents, video)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step(learning_rate_factor(self.step, config.steps, config.schedule))
-        self.ema.update(self.model)
-        self.step += 1
-        return loss.detach()
-
-    def state(self) -> dict[str, Any]:
-        """Everything a checkpoint needs."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave and the run folder completed by the step."""
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-
-    def _batch_loss(self, latents: Tensor, video: Tensor) -> Tensor:
+    def loss(latents: Tensor, video: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            decoded = self.model.decode(latents).sample
+            decoded = model.decode(latents).sample
         names = ("l1_weight", "edge_weight", "contrast_weight")
-        return reconstruction_loss(decoded, video, **{name: getattr(self.config, name) for name in names})
+        return reconstruction_loss(decoded, video, **{name: getattr(config, name) for name in names})
+
+    run_loop(
+        config,
+        run,
+        model,
+        part="vae",
+        hidden=[p for p in model.decoder.stages.parameters() if p.ndim == 4],
+        batch=lambda step: _batch(config, model, sampler, step),
+        loss=loss,
+        measure=lambda: measure(model, held_out),
+    )
+    return model
+
+
+@torch.no_grad()
+def _batch(
+    config: AutoencoderTrainingConfig, model: AutoencoderPatchCode, sampler: WindowSampler, step: int
+) -> tuple[Tensor, Tensor]:
+    """Latents [B, C, t, h, w], made inexact, and the videos [B, 3, F, H, W] that they are of."""
+    images = step % config.image_every == config.image_every - 1
+    video = to_video(sampler.batch(step, size=config.batch_size, frames=1 if images else config.frames))
+    latents = model.encode(video).latent_dist.mode()
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    strength = config.latent_noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+    latents += strength * torch.randn(latents.shape, generator=generator)
+    return latents, video
 
 
 def _initial_model(config: AutoencoderTrainingConfig, folder: Path) -> AutoencoderPatchCode:
@@ -262,8 +206,3 @@ def _taken_over(config: AutoencoderTrainingConfig, model: AutoencoderPatchCode) 
         return model
     basis = PatchBasis(basis=model.basis, mean=model.mean, stds=model.stds)
     return _with_new_decoder(config, basis, model.config.whitening_power)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, speed_estimate_period=600)

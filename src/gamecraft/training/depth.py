@@ -7,16 +7,12 @@ Monodepth2, arXiv 1806.01260). The poses are those of the recording, so depths c
 the picture says nothing; there depths are to be those of planes, whose inverse is linear over the picture.
 """
 
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,9 +21,9 @@ from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.reprojection import fetch, reproject, transfer
 from gamecraft.training.autoencoder import psnr
-from gamecraft.training.muon import MuonAdamW
-from gamecraft.training.optimizers import Schedule, learning_rate_factor
-from gamecraft.training.run import Ema, RunFolder, StopSignal
+from gamecraft.training.loop import LoopSettings, run_loop
+from gamecraft.training.optimizers import Schedule
+from gamecraft.training.run import RunFolder
 from gamecraft.training.windows import to_video
 from gamecraft.worlds.builder import build_scene
 from gamecraft.worlds.true_depth import DepthCaster
@@ -42,8 +38,6 @@ __all__ = [
     "train_depth",
 ]
 
-logger = logging.getLogger(__name__)
-
 _HORIZON = 0.02
 """Inverse depth, 1/m, below which depths are not told apart by their ratio."""
 _OUTSIDE = 10.0
@@ -51,8 +45,8 @@ _OUTSIDE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DepthTraining:
-    """A training run of `DepthEstimator`. The defaults are the embedded model's recipe.
+class DepthTraining(LoopSettings):
+    """A training run of `DepthEstimator`. The defaults are the embedded model's recipe, which has true depths besides.
 
     data, held_out: dataset folders. run: run folder; the averaged model appears there as `depth/`.
     true_depths: learn the depths of the rendered worlds that the data is of.
@@ -66,21 +60,15 @@ class DepthTraining:
     true_depths: bool = False
     channels: tuple[int, ...] = (64, 128, 192)
     blocks: tuple[int, ...] = (2, 2, 2)
-    steps: int = 5000
-    batch_size: int = 12
+    steps: int = 5400
+    batch_size: int = 16
     neighbours: int = 3
     reach: int = 12
     plane_weight: float = 0.02
-    muon_rate: float = 0.01
-    adam_rate: float = 1e-3
-    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=100, cooldown_steps=2000))
-    ema_decay: float = 0.998
-    clip_limit: int = 2000
+    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=100, cooldown_steps=2200))
+    clip_limit: int = 1200
     held_out_clips: int = 48
-    evaluate_every: int = 500
-    checkpoint_seconds: float = 120.0
-    compile: bool = True
-    seed: int = 0
+    evaluate_every: int = 250
 
 
 class PosedFrames:
@@ -246,98 +234,50 @@ def measure_depth(model: DepthEstimator, data: PosedFrames, intrinsics: Intrinsi
 def train_depth(config: DepthTraining) -> DepthEstimator:
     """Run, or continue, the training of `config`; the model with averaged weights, also kept as `depth/` of the run.
 
-    SIGTERM and Ctrl-C end it early, after a checkpoint; a run that was killed and started again gives the weights of
-    one that was not.
+    See `run_loop` for interruptions; batches depend on the seed and the step alone.
     """
-    run = RunFolder(config.run)
-    dataset, held_out_clips = ClipDataset(config.data), ClipDataset(config.held_out)
-    sampler = WorldDepths if config.true_depths else PosedFrames
-    data = sampler(dataset, limit=config.clip_limit, seed=config.seed)
+    clips, held_out_clips = ClipDataset(config.data), ClipDataset(config.held_out)
     held_out = PosedFrames(held_out_clips, limit=config.held_out_clips, seed=0)
-    trainer = _Trainer(config, dataset.intrinsics)
-    if (state := run.load_checkpoint()) is not None:
-        trainer.load_state(state)
-    saved = time.monotonic()
-    with StopSignal() as stop, _progress() as progress:
-        task = progress.add_task("depth", total=config.steps, completed=trainer.step)
-        while trainer.step < config.steps and not stop.requested:
-            loss = trainer.train_step(data)
-            progress.update(task, completed=trainer.step)
-            finished = trainer.step == config.steps
-            if trainer.step % config.evaluate_every == 0 or finished:
-                with trainer.ema.applied(trainer.model):
-                    measured = measure_depth(trainer.model, held_out, held_out_clips.intrinsics)
-                    trainer.model.save_pretrained(run.path / "depth")
-                record = {"step": trainer.step, "loss": float(loss), **measured}
-                run.log(record)
-                logger.info("%s", record)
-            if time.monotonic() - saved > config.checkpoint_seconds or stop.requested or finished:
-                run.save_checkpoint(trainer.step, trainer.state())
-                saved = time.monotonic()
-    trainer.ema.copy_to(trainer.model)
-    return trainer.model
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model: DepthEstimator = DepthEstimator(channels=config.channels, blocks=config.blocks)
+    outer = {parameter for end in (model.conv_in, model.conv_out) for parameter in end.parameters()}
+    batch, loss = (_of_true_depths if config.true_depths else _of_neighbours)(config, clips, model)
+    run_loop(
+        config,
+        RunFolder(config.run),
+        model,
+        part="depth",
+        hidden=[p for p in model.parameters() if p.ndim == 4 and p not in outer],
+        batch=batch,
+        loss=loss,
+        measure=lambda: measure_depth(model, held_out, held_out_clips.intrinsics),
+    )
+    return model
 
 
-class _Trainer:
-    """The model with its optimizer, averaged weights and step count."""
+_Objective = tuple[Callable[[int], tuple[Tensor, ...]], Callable[..., Tensor]]
+"""Batches by step, and their loss."""
 
-    def __init__(self, config: DepthTraining, intrinsics: Intrinsics) -> None:
-        self.config = config
-        self.intrinsics = intrinsics
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            self.model: DepthEstimator = DepthEstimator(channels=config.channels, blocks=config.blocks)
-        self.step = 0
-        self.ema = Ema(self.model, config.ema_decay)
-        ends = (self.model.conv_in, self.model.conv_out)
-        outer = {parameter for end in ends for parameter in end.parameters()}
-        hidden = [p for p in self.model.parameters() if p.ndim == 4 and p not in outer]
-        chosen = set(hidden)
-        other = [p for p in self.model.parameters() if p not in chosen]
-        self.optimizer = MuonAdamW(hidden, other, muon_rate=config.muon_rate, adam_rate=config.adam_rate)
-        objective: Callable[..., Tensor] = self._true_loss if config.true_depths else self._photometric_loss
-        self._loss = torch.compile(objective) if config.compile else objective
 
-    def train_step(self, data: PosedFrames | WorldDepths) -> Tensor:
-        """One update of weights and average; returns the loss before it."""
-        config = self.config
-        if isinstance(data, WorldDepths):
-            loss = self._loss(*data.batch(self.step, size=config.batch_size))
-        else:
-            batch = data.batch(self.step, size=config.batch_size, neighbours=config.neighbours, reach=config.reach)
-            loss = self._loss(*batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step(learning_rate_factor(self.step, config.steps, config.schedule))
-        self.ema.update(self.model)
-        self.step += 1
-        return loss.detach()
+def _of_true_depths(config: DepthTraining, clips: ClipDataset, model: DepthEstimator) -> _Objective:
+    data = WorldDepths(clips, limit=config.clip_limit, seed=config.seed)
 
-    def state(self) -> dict[str, Any]:
-        """Everything a checkpoint needs."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` gave and the run folder completed by the step."""
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-
-    def _true_loss(self, picture: Tensor, truth: Tensor) -> Tensor:
+    def loss(picture: Tensor, truth: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            inverse_depth = self.model(picture)
+            inverse_depth = model(picture)
         return depth_loss(inverse_depth, truth)
 
-    def _photometric_loss(self, picture: Tensor, around: Tensor, moves: Tensor) -> Tensor:
+    return lambda step: data.batch(step, size=config.batch_size), loss
+
+
+def _of_neighbours(config: DepthTraining, clips: ClipDataset, model: DepthEstimator) -> _Objective:
+    data = PosedFrames(clips, limit=config.clip_limit, seed=config.seed)
+    sizes = {"size": config.batch_size, "neighbours": config.neighbours, "reach": config.reach}
+
+    def loss(picture: Tensor, around: Tensor, moves: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            inverse_depth = self.model(picture)
-        return photometric_loss(inverse_depth, picture, around, moves, self.intrinsics, self.config.plane_weight)
+            inverse_depth = model(picture)
+        return photometric_loss(inverse_depth, picture, around, moves, clips.intrinsics, config.plane_weight)
 
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, speed_estimate_period=600)
+    return lambda step: data.batch(step, **sizes), loss
