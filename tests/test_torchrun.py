@@ -61,6 +61,14 @@ def test_two_processes_make_one_video(model_folder: Path, tmp_path: Path) -> Non
     assert len(read_video(tmp_path / "two.mp4")[0]) == 7
 
 
+def test_what_is_wrong_is_said_once(model_folder: Path, tmp_path: Path) -> None:
+    with started(tmp_path, model_folder) as run:
+        _, errors = run.communicate(timeout=LONG)
+    assert errors.count("gamecraft generate: --actions is missing") == 1
+    assert errors.count("exitcode  : 2") == 2  # torchrun's summary; its own exit code is 1 whatever its processes say
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the process by its environment")
 def test_a_process_that_dies_ends_the_other(model_folder: Path, tmp_path: Path) -> None:
     with started(tmp_path, model_folder, "--actions", "w 600f", "--steps", "200", *GUIDED) as run:

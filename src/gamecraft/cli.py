@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from gamecraft import __version__
+from gamecraft.commands.say import say
 from gamecraft.errors import GameCraftError
 
 __all__ = ["COMMANDS", "Command", "main"]
@@ -185,7 +186,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        say(f"{self.prog}: {message} (see {self.prog} --help)")
+        self.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -206,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(args.command, f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"gamecraft {args.command}: stopped", file=sys.stderr)
+        say(f"gamecraft {args.command}: stopped")
         return 130
     return code
 
@@ -228,7 +230,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _fail(command: str, message: str) -> int:
-    print(f"gamecraft {command}: {message}", file=sys.stderr)
+    say(f"gamecraft {command}: {message}")
     return 2
 
 

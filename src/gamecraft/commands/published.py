@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamecraft.commands.published_flags import PublishedRun
+from gamecraft.commands.say import say
 from gamecraft.errors import InputError
 from gamecraft.files import write_atomically
 from gamecraft.output_files import OutputFiles
@@ -136,7 +136,7 @@ def _generate(
         _write_settings(run, output.sidecar, done, seconds)
         print(f"{output.video}: {done} frames, {done / pipe.config.fps:.1f} s, at {done / seconds:.2g} frames/s")
     if done < total:
-        print(f"gamecraft generate: stopped after {done} of {total} frames", file=sys.stderr)
+        say(f"gamecraft generate: stopped after {done} of {total} frames")
         return 130
     return 0
 
