@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gamecraft.errors import CheckpointError
-from gamecraft.loading import check_model_folder, load_pipeline, model_digest
+from gamecraft.loading import load_pipeline
+from gamecraft.model_folder import check_model_folder, model_digest
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 

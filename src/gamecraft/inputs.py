@@ -19,18 +19,18 @@ from gamecraft.video import read_video
 __all__ = ["resolve", "scripted_actions"]
 
 
-def scripted_actions(settings: GenerateSettings, fps: float) -> list[Action]:
-    """The actions of the script, with the speeds of the settings where it gives none.
+def scripted_actions(script: str, fps: float, *, speed: float | None = None, turn: float | None = None) -> list[Action]:
+    """The actions of a script; where it gives no speeds, ``speed`` in metres and ``turn`` in degrees per frame.
 
     Raises:
         ActionError: the script is not valid, or a speed is out of range.
     """
-    actions = parse_script(settings.actions, fps)
+    actions = parse_script(script, fps)
     changes: dict[str, float] = {}
-    if settings.speed is not None:
-        changes["move_speed"] = _in_range("speed", settings.speed, MAX_MOVE_SPEED, "metres per frame")
-    if settings.turn is not None:
-        degrees = _in_range("turn", settings.turn, math.degrees(MAX_TURN_SPEED), "degrees per frame")
+    if speed is not None:
+        changes["move_speed"] = _in_range("speed", speed, MAX_MOVE_SPEED, "metres per frame")
+    if turn is not None:
+        degrees = _in_range("turn", turn, math.degrees(MAX_TURN_SPEED), "degrees per frame")
         changes["turn_speed"] = min(math.radians(degrees), MAX_TURN_SPEED)
     default = Action()
 

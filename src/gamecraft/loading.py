@@ -7,11 +7,11 @@ import torch
 from gamecraft.apply_runtime import DTYPES, apply_runtime, resolve_device
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.memory import check_model_memory
-from gamecraft.model_folder import check_model_folder, embedded_model, model_digest, weight_names, weight_sizes
+from gamecraft.model_folder import check_model_folder, folder_of, weight_names, weight_sizes
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.runtime import Runtime
 
-__all__ = ["check_model_folder", "embedded_model", "load_pipeline", "model_digest"]
+__all__ = ["load_pipeline"]
 
 
 def load_pipeline(
@@ -36,7 +36,7 @@ def load_pipeline(
     """
     runtime = runtime or Runtime(device=str(device), dtype=_name_of(dtype))
     device, dtype = resolve_device(runtime.device), DTYPES[runtime.dtype]
-    folder = embedded_model() if path is None else Path(path)
+    folder = folder_of(path)
     check_model_folder(folder)
     stored = torch.float32 if device.type == "cpu" else dtype
     parts = [part.parent for part in folder.glob("*/config.json") if any(part.parent.glob("*.safetensors"))]

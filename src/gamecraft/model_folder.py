@@ -10,7 +10,7 @@ from typing import Any
 from gamecraft.errors import CheckpointError
 from gamecraft.packaging import installed_index
 
-__all__ = ["check_model_folder", "embedded_model", "model_digest", "weight_names", "weight_sizes"]
+__all__ = ["check_model_folder", "embedded_model", "folder_of", "model_digest", "weight_names", "weight_sizes"]
 
 _PIPELINE = "GameCraftPipeline"
 _COMPONENTS = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "transformer", "scheduler")
@@ -32,8 +32,16 @@ def embedded_model() -> Path:
     return folder
 
 
-def check_model_folder(folder: Path) -> dict[str, Any]:
+def folder_of(model: str | Path | None) -> Path:
+    """The folder that was asked for, or the embedded model's for None. Raises CheckpointError as ``embedded_model``."""
+    return embedded_model() if model is None else Path(model)
+
+
+def check_model_folder(model: str | Path | None) -> dict[str, Any]:
     """Look at every file of a model folder without loading it: index, configurations, and sizes of all weights.
+
+    Args:
+        model: the folder; the embedded model's if None.
 
     Returns:
         the values of ``model_index.json``.
@@ -41,6 +49,7 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the first thing that is wrong, naming the file.
     """
+    folder = folder_of(model)
     if not folder.is_dir():
         raise CheckpointError(f"there is no model folder {folder}")
     index = installed_index(_read_json(folder / "model_index.json"))
@@ -64,8 +73,9 @@ def check_model_folder(folder: Path) -> dict[str, Any]:
     return index
 
 
-def model_digest(folder: Path) -> str:
-    """SHA-256 over names and contents of all configurations and weights of a model folder."""
+def model_digest(model: str | Path | None) -> str:
+    """SHA-256 over names and contents of all configurations and weights of a model folder, the embedded one if None."""
+    folder = folder_of(model)
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".txt")):
         digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())

@@ -19,6 +19,7 @@ from gamecraft.errors import InputError
 from gamecraft.runtime import Runtime, is_writer, world_size
 
 if TYPE_CHECKING:
+    from gamecraft.actions import Action
     from gamecraft.generate import Generation
     from gamecraft.output_files import OutputFiles
     from gamecraft.sidecar import GenerateSettings
@@ -97,21 +98,13 @@ def _run(args: argparse.Namespace, video: Path, runtime: Runtime) -> int:
 
 def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles", runtime: Runtime) -> "Generation":
     # What is wrong with the options is said before the libraries are loaded, which takes seconds.
-    from gamecraft.inputs import resolve, scripted_actions
-    from gamecraft.sidecar import GenerateSettings, digest, read_sidecar
+    from gamecraft.inputs import resolve
+    from gamecraft.model_folder import check_model_folder
+    from gamecraft.sidecar import digest
 
-    known: dict[str, Any] = {}
-    if source is not None:
-        earlier, known = read_sidecar(source)
-        if {"image", "video"} & set(given):
-            earlier = dataclasses.replace(earlier, image=None, video=None)
-        settings = dataclasses.replace(earlier, **given)
-    elif "actions" not in given:
-        raise InputError('--actions is missing; give a script such as "w 2s, left 10f"')
-    else:
-        settings = GenerateSettings(**given)
-    index = _check_model(settings)
-    actions = scripted_actions(settings, index.get("fps", 24))
+    settings, known = _settings(given, source)
+    index = check_model_folder(settings.model)
+    actions = _actions(settings, index.get("fps", 24))
     settings, start = resolve(settings, index.get("chunk_frames", 9))
     output.check_writable()
 
@@ -148,9 +141,23 @@ def _new(given: dict[str, Any], source: Path | None, output: "OutputFiles", runt
     return Generation(session=session, actions=actions, settings=settings, output=output, facts=facts, seconds=[])
 
 
+def _settings(given: dict[str, Any], source: Path | None) -> tuple["GenerateSettings", dict[str, Any]]:
+    """The settings of the options, over those of a sidecar, and what the sidecar says besides."""
+    from gamecraft.sidecar import GenerateSettings, read_sidecar
+
+    if source is not None:
+        earlier, known = read_sidecar(source)
+        if {"image", "video"} & set(given):
+            earlier = dataclasses.replace(earlier, image=None, video=None)
+        return dataclasses.replace(earlier, **given), known
+    if "actions" not in given:
+        raise InputError('--actions is missing; give a script such as "w 2s, left 10f"')
+    return GenerateSettings(**given), {}
+
+
 def _resumed(output: "OutputFiles", runtime: Runtime) -> "Generation":
     from gamecraft.generate import Generation
-    from gamecraft.inputs import scripted_actions
+    from gamecraft.model_folder import check_model_folder
     from gamecraft.session import Session
     from gamecraft.session_file import read_session
     from gamecraft.sidecar import GenerateSettings
@@ -162,7 +169,7 @@ def _resumed(output: "OutputFiles", runtime: Runtime) -> "Generation":
     if set(notes) != {"settings", "seconds", "facts"}:
         raise InputError(f"{output.session} was not written by `gamecraft generate`")
     settings = build_config(GenerateSettings, notes["settings"])
-    _check_model(settings)
+    check_model_folder(settings.model)
     output.check_writable()
     for left in output.video.parent.glob(f".{output.video.name}.*.tmp"):
         left.unlink()  # of a process that was killed
@@ -172,7 +179,7 @@ def _resumed(output: "OutputFiles", runtime: Runtime) -> "Generation":
     session, _ = Session.load(output.session, pipe)
     return Generation(
         session=session,
-        actions=scripted_actions(settings, pipe.config.fps),
+        actions=_actions(settings, pipe.config.fps),
         settings=settings,
         output=output,
         facts=notes["facts"],
@@ -180,21 +187,21 @@ def _resumed(output: "OutputFiles", runtime: Runtime) -> "Generation":
     )
 
 
-def _check_model(settings: "GenerateSettings") -> dict[str, Any]:
-    from gamecraft.model_folder import check_model_folder, embedded_model
+def _actions(settings: "GenerateSettings", fps: float) -> "list[Action]":
+    from gamecraft.inputs import scripted_actions
 
-    return check_model_folder(Path(settings.model) if settings.model else embedded_model())
+    return scripted_actions(settings.actions, fps, speed=settings.speed, turn=settings.turn)
 
 
 def _load(settings: "GenerateSettings", runtime: Runtime) -> tuple[Any, dict[str, str]]:
     """The pipeline, and what identifies its model."""
     from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.loading import load_pipeline
-    from gamecraft.model_folder import embedded_model, model_digest
+    from gamecraft.model_folder import model_digest
 
     quiet_libraries()
     pipe = load_pipeline(settings.model, runtime=runtime)
-    return pipe, {"sha256": model_digest(Path(settings.model) if settings.model else embedded_model())}
+    return pipe, {"sha256": model_digest(settings.model)}
 
 
 def _report(generation: "Generation") -> int:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("nothing to do; give --output or --verify")
     if args.output is not None and (args.output.suffix.lower() != ".mp4" or args.output.is_dir()):
         raise InputError(f"the output is {args.output}, expected the name of a file that ends in .mp4")
-    from gamecraft.model_folder import check_model_folder, embedded_model
+    from gamecraft.model_folder import check_model_folder
     from gamecraft.session_file import read_session
 
     chunks, latents = read_session(args.session)[1:3]
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"nothing has been played in {args.session}")
     if args.verify and latents is None:
         raise InputError(f"{args.session} has no stored latents to compare with")
-    check_model_folder(args.model or embedded_model())
+    check_model_folder(args.model)
     from gamecraft.commands.progress import frame_progress
     from gamecraft.commands.quiet import quiet_libraries
     from gamecraft.loading import load_pipeline

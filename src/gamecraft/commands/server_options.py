@@ -42,7 +42,7 @@ def server_config(args: argparse.Namespace) -> tuple[ServerConfig, Runtime]:
         InputError: an option is not valid, or the model folder is none.
     """
     from gamecraft.commands.runtime_options import runtime_from
-    from gamecraft.model_folder import check_model_folder, embedded_model
+    from gamecraft.model_folder import check_model_folder
 
     if not 0 <= args.port <= 65535:
         raise InputError(f"the port is {args.port}, expected 0 to 65535")
@@ -62,5 +62,5 @@ def server_config(args: argparse.Namespace) -> tuple[ServerConfig, Runtime]:
         session_file_bytes=(args.session_mib + 64) * 2**20,
     )
     runtime = runtime_from(args)
-    check_model_folder(args.model or embedded_model())
+    check_model_folder(args.model)
     return config, runtime

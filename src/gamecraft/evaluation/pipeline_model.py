@@ -109,11 +109,10 @@ def model_identity(name: str | None) -> str:
         return hashlib.sha256(str(name).encode()).hexdigest()
     if name is not None and (name.startswith(_VIDEOS) or _is_python(name)):
         return hashlib.sha256(f"{name} {getattr(open_model(name), 'identity', '')}".encode()).hexdigest()
-    from gamecraft.loading import check_model_folder, embedded_model, model_digest
+    from gamecraft.model_folder import check_model_folder, model_digest
 
-    folder = embedded_model() if name is None else Path(name)
-    check_model_folder(folder)
-    return model_digest(folder)
+    check_model_folder(name)
+    return model_digest(name)
 
 
 def _is_python(name: str | None) -> bool:

@@ -25,7 +25,6 @@ from gamecraft.serving.messages import NewSession
 from gamecraft.serving.server import GameServer
 from gamecraft.serving.store import UnknownIdError
 from gamecraft.session import Session
-from gamecraft.sidecar import GenerateSettings
 from gamecraft.video import VideoWriter
 
 __all__ = ["GenerateJob", "Job", "Jobs", "PlayJob", "Request", "SessionVideoJob"]
@@ -46,7 +45,7 @@ class _Script(BaseModel):
     def parsed(self, fps: int) -> list[Action]:
         """One action per frame. Raises ActionError."""
         turn = None if self.turn_speed is None else math.degrees(self.turn_speed)
-        return scripted_actions(GenerateSettings(actions=self.actions, speed=self.move_speed, turn=turn), fps)
+        return scripted_actions(self.actions, fps, speed=self.move_speed, turn=turn)
 
 
 class GenerateJob(NewSession, _Script):

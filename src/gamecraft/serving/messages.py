@@ -46,6 +46,7 @@ __all__ = [
     "Seed",
     "Seen",
     "ServerMessage",
+    "SessionSettings",
     "Speed",
     "Start",
     "State",
@@ -107,16 +108,21 @@ class Image(_Strict):
         return self
 
 
-class NewSession(_Strict):
-    """How a session begins. What is None is the gallery picture's (prompt), random (seed), or the model's."""
+class SessionSettings(_Strict):
+    """What a session is played with. What is None is the gallery picture's (prompt), random (seed), or the model's."""
 
-    image: Image
     prompt: _Prompt | None = None
     negative_prompt: _Prompt = ""
     seed: _Seed | None = None
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
     guidance: Annotated[float, Field(ge=1, le=20)] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class NewSession(SessionSettings):
+    """How a session begins."""
+
+    image: Image
 
 
 class Start(NewSession, _Request):

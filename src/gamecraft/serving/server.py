@@ -23,7 +23,7 @@ from gamecraft.serving.config import ServerConfig
 from gamecraft.serving.games import Game
 from gamecraft.serving.lobby import Lobby
 from gamecraft.serving.lockstep import BEAT_SECONDS
-from gamecraft.serving.messages import ModelInfo, NewSession
+from gamecraft.serving.messages import ModelInfo, NewSession, SessionSettings
 from gamecraft.serving.metrics import ServerMetrics
 from gamecraft.serving.store import SessionStore, UnknownIdError
 from gamecraft.serving.uploads import UploadStore
@@ -179,20 +179,35 @@ class GameServer:
             UnknownIdError: there is no such picture or upload.
             InputError: a setting is not valid.
         """
-        session = Session(self.pipe)
         image, prompt = self._start_picture(request)
+        settings = request.model_copy(update={"prompt": prompt}) if request.prompt is None else request
+        return await self.begin(settings, image=image)
+
+    async def begin(
+        self,
+        settings: SessionSettings,
+        *,
+        image: NDArray[np.uint8] | None = None,
+        video: NDArray[np.uint8] | None = None,
+    ) -> tuple[Session, NDArray[np.uint8]]:
+        """As ``new_session``, from frames: an image uint8 [H, W, 3] or a video uint8 [F, H, W, 3].
+
+        Raises:
+            InputError: a setting or the start is not valid.
+        """
+        session = Session(self.pipe)
         reset = partial(
             session.reset,
             image,
-            prompt=prompt if request.prompt is None else request.prompt,
-            negative_prompt=request.negative_prompt,
-            seed=random_seed() if request.seed is None else request.seed,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance,
-            smoothing=request.smoothing,
+            video=video,
+            prompt=settings.prompt or "",
+            negative_prompt=settings.negative_prompt,
+            seed=random_seed() if settings.seed is None else settings.seed,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            smoothing=settings.smoothing,
         )
-        picture = await self.worker.run(_OWNER, reset)
-        return session, picture
+        return session, await self.worker.run(_OWNER, reset)
 
     async def new_game(self, request: NewSession) -> Game:
         """A new session that is kept. Raises as ``new_session``, and InputError if there is no place for another."""

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from gamecraft.controls import MAX_TURN_SPEED
@@ -17,7 +19,7 @@ from gamecraft.serving.encoding import encode_picture
 from gamecraft.serving.frames import PictureFormat
 from gamecraft.serving.games import Game
 from gamecraft.serving.jobs import Job, Jobs, PlayJob
-from gamecraft.serving.messages import Image, NewSession
+from gamecraft.serving.messages import Image, NewSession, SessionSettings
 from gamecraft.serving.server import GameServer
 from gamecraft.serving.studio.runs import Run, RunStore
 from gamecraft.session import Session
@@ -101,17 +103,18 @@ class Maker:
 
     async def _begin(self, form: Form) -> tuple[Game, Run | None]:
         """A new session that stands where the form says, and the run it goes on from."""
-        server = self._server
-        if form.start == RUN:
-            return await self._go_on(form)
+        follows = self._runs.get(form.run or "") if form.start == RUN else None
+        session, picture = await (self._go_on(follows, form) if follows else self._start(form))
+        game = Game(session=session, picture=picture, name="studio")
+        await self._server.store.add(game)
+        return game, follows
+
+    async def _start(self, form: Form) -> tuple[Session, NDArray[np.uint8]]:
+        names = ("prompt", "negative_prompt", "seed", "steps", "guidance", "smoothing")
+        settings = {name: getattr(form, name) for name in names}
         if form.start == VIDEO:
-            session = await self._from_video(form)
-            game = Game(session=session, picture=session.start[-1])
-            await server.store.add(game)
-        else:
-            game = await server.new_game(self._new_session(form, await self._image(form)))
-        game.name = "studio"
-        return game, None
+            return await self._server.begin(_checked(SessionSettings, **settings), video=await self._frames(form))
+        return await self._server.new_session(_checked(NewSession, image=await self._image(form), **settings))
 
     async def _image(self, form: Form) -> Image:
         if form.start == GALLERY:
@@ -121,47 +124,18 @@ class Maker:
         add = partial(self._server.uploads.add, content, height=config.height, width=config.width)
         return Image(upload=await asyncio.to_thread(add))
 
-    def _new_session(self, form: Form, image: Image) -> NewSession:
-        return _checked(
-            NewSession,
-            image=image,
-            prompt=form.prompt,
-            negative_prompt=form.negative_prompt,
-            seed=form.seed,
-            steps=form.steps,
-            guidance=form.guidance,
-            smoothing=form.smoothing,
-        )
+    async def _frames(self, form: Form) -> NDArray[np.uint8]:
+        chunk, pixels = self._server.pipe.config.chunk_frames, self._server.config.upload_pixels
+        read = partial(read_video, _file(form.video, "video"), last=chunk, max_pixels=pixels)
+        return (await asyncio.to_thread(read))[0]
 
-    async def _from_video(self, form: Form) -> Session:
-        server, config = self._server, self._server.pipe.config
-        path = _file(form.video, "video")
-        read = partial(read_video, path, last=config.chunk_frames, max_pixels=server.config.upload_pixels)
-        frames, _ = await asyncio.to_thread(read)
-        session = Session(server.pipe)
-        reset = partial(
-            session.reset,
-            video=frames,
-            prompt=form.prompt,
-            negative_prompt=form.negative_prompt,
-            seed=form.seed,
-            num_inference_steps=form.steps,
-            guidance_scale=form.guidance,
-            smoothing=form.smoothing,
-        )
-        await server.worker.run("studio", reset)
-        return session
-
-    async def _go_on(self, form: Form) -> tuple[Game, Run]:
+    async def _go_on(self, run: Run, form: Form) -> tuple[Session, NDArray[np.uint8]]:
         """A copy of a run's session, with the form's prompt and seed from here on."""
         server = self._server
-        run = self._runs.get(form.run or "")
         before = await server.store.open(run.session, server.pipe)
         twin: Session = await server.worker.run(before.id, before.session.fork)
         await server.worker.run(before.id, partial(twin.change, prompt=form.prompt, seed=form.seed))
-        game = Game(session=twin, picture=before.picture, name="studio")
-        await server.store.add(game)
-        return game, run
+        return twin, before.picture
 
     def _describe(self, form: Form, game: Game, follows: Run | None, job: Job, seconds: float) -> Run:
         settings = game.session.settings

@@ -21,7 +21,6 @@ from gamecraft.serving.studio.door import STUDIO_PATH
 from gamecraft.serving.studio.making import GALLERY, PICTURE, RUN, STARTS, VIDEO, Form, Maker
 from gamecraft.serving.studio.path_plot import draw_path
 from gamecraft.serving.studio.runs import Run, RunStore
-from gamecraft.sidecar import GenerateSettings
 from gamecraft.video import read_video
 
 __all__ = ["build_studio"]
@@ -195,7 +194,7 @@ class Studio:
         """The path of a script as SVG, or what is wrong with it."""
         try:
             fps = self._server.pipe.config.fps
-            actions = scripted_actions(GenerateSettings(actions=script, speed=move_speed, turn=turn_speed), fps)
+            actions = scripted_actions(script, fps, speed=move_speed, turn=turn_speed)
             return draw_path(actions, fps, smoothing)
         except GameCraftError as error:
             return f'<pre style="white-space: pre-wrap">{escape(str(error))}</pre>'
