@@ -1,7 +1,7 @@
 """Train the decoder of the embedded model's autoencoder; its linear code is fitted first and never changes."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.patch_code import PatchBasis, fit_basis
+from gamecraft.training.generated import GeneratedChunks, GeneratedSettings, generated_chunks
 from gamecraft.training.loop import LoopSettings, run_loop
 from gamecraft.training.optimizers import Schedule
 from gamecraft.training.run import RunFolder
@@ -21,9 +22,12 @@ __all__ = [
     "fit_autoencoder",
     "local_contrast",
     "measure",
+    "measure_generated",
     "reconstruction_loss",
     "train_autoencoder",
 ]
+
+_MADE_HELD_OUT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class AutoencoderTrainingConfig(LoopSettings):
     l1_weight, edge_weight: of the absolute error and of the absolute error of neighbour differences, beside the squared
     error (all on [-1, 1] values). contrast_weight: of the absolute error of how much neighbours differ around a pixel,
     wherever exactly: squared errors alone make soft what they cannot place. clip_limit: clips kept in memory.
+    generated: a model with the code of `start` whose latents are decoded as well, as they are softer than encoded ones.
     """
 
     data: str
@@ -60,6 +65,7 @@ class AutoencoderTrainingConfig(LoopSettings):
     clip_limit: int = 1500
     basis_clips: int = 400
     held_out_clips: int = 48
+    generated: GeneratedSettings | None = None
 
 
 def reconstruction_loss(
@@ -125,9 +131,20 @@ def measure(model: AutoencoderPatchCode, windows: list[Tensor]) -> dict[str, flo
         }
         for name, (decoded, truth) in results.items():
             sums[name] = sums.get(name, 0.0) + psnr(decoded, truth)
-        sharpness = gradient_energy(results["psnr"][0].clamp(-1, 1)) / gradient_energy(video)
-        sums["sharpness"] = sums.get("sharpness", 0.0) + sharpness
+        sums["sharpness"] = sums.get("sharpness", 0.0) + sharpness(results["psnr"][0], video)
     return {name: value / len(windows) for name, value in sums.items()}
+
+
+@torch.inference_mode()
+def measure_generated(model: AutoencoderPatchCode, made: GeneratedChunks) -> dict[str, float]:
+    """Mean PSNR in dB, and sharpness as in ``measure``, of decoded generated chunks against what was to be seen."""
+    sums = {"psnr_generated": 0.0, "sharpness_generated": 0.0}
+    for latents, frames in made:
+        video = to_video(frames[None])
+        decoded = model.decode(latents[None].float() / model.config.scaling_factor).sample
+        sums["psnr_generated"] += psnr(decoded, video)
+        sums["sharpness_generated"] += sharpness(decoded, video)
+    return {name: value / len(made) for name, value in sums.items()}
 
 
 def psnr(decoded: Tensor, video: Tensor) -> float:
@@ -136,9 +153,12 @@ def psnr(decoded: Tensor, video: Tensor) -> float:
     return -10 * float(error.log10())
 
 
-def gradient_energy(video: Tensor) -> float:
-    """Sum of squared differences of neighbouring pixels, videos [B, C, F, H, W]."""
-    return float(video.diff(dim=-1).square().sum() + video.diff(dim=-2).square().sum())
+def sharpness(decoded: Tensor, video: Tensor) -> float:
+    """Squared differences of neighbouring pixels over those of the truth, videos [B, C, F, H, W] in [-1, 1]."""
+    of_decoded, of_video = (
+        float(x.diff(dim=-1).square().sum() + x.diff(dim=-2).square().sum()) for x in (decoded.clamp(-1, 1), video)
+    )
+    return of_decoded / max(of_video, 1e-6)  # a video may be of one colour
 
 
 def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
@@ -152,6 +172,14 @@ def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode
         config.frames
     )
     model = _initial_model(config, run.path / "initial")
+    made = made_held_out = None
+    if config.generated is not None:
+        made = generated_chunks(config.generated, config.data, run.path / "generated", config.seed)
+        few = replace(config.generated, chunks=_MADE_HELD_OUT)
+        made_held_out = generated_chunks(few, config.held_out, run.path / "generated-held-out", config.seed)
+
+    def measured() -> dict[str, float]:
+        return measure(model, held_out) | (measure_generated(model, made_held_out) if made_held_out else {})
 
     def loss(latents: Tensor, video: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -165,18 +193,25 @@ def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode
         model,
         part="vae",
         hidden=[p for p in model.decoder.stages.parameters() if p.ndim == 4],
-        batch=lambda step: _batch(config, model, sampler, step),
+        batch=lambda step: _batch(config, model, sampler, made, step),
         loss=loss,
-        measure=lambda: measure(model, held_out),
+        measure=measured,
     )
     return model
 
 
 @torch.no_grad()
 def _batch(
-    config: AutoencoderTrainingConfig, model: AutoencoderPatchCode, sampler: WindowSampler, step: int
+    config: AutoencoderTrainingConfig,
+    model: AutoencoderPatchCode,
+    sampler: WindowSampler,
+    made: GeneratedChunks | None,
+    step: int,
 ) -> tuple[Tensor, Tensor]:
-    """Latents [B, C, t, h, w], made inexact, and the videos [B, 3, F, H, W] that they are of."""
+    """Latents [B, C, t, h, w], generated or encoded and made inexact, and the videos [B, 3, F, H, W] they are of."""
+    if made is not None and made.due(step):
+        latents, frames = made.batch(step, size=config.batch_size)
+        return latents / model.config.scaling_factor, to_video(frames)
     images = step % config.image_every == config.image_every - 1
     video = to_video(sampler.batch(step, size=config.batch_size, frames=1 if images else config.frames))
     latents = model.encode(video).latent_dist.mode()

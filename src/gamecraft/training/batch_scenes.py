@@ -35,7 +35,14 @@ class BatchScenes:
         autocast: torch.dtype | None,
     ) -> Self:
         """With the depth estimator of a folder."""
-        estimator = DepthEstimator.from_pretrained(folder).eval().to(device)
+        estimator: DepthEstimator = DepthEstimator.from_pretrained(folder).eval().to(device)
+        return cls.of(estimator, autoencoder, intrinsics, autocast)
+
+    @classmethod
+    def of(
+        cls, estimator: DepthEstimator, autoencoder: Any, intrinsics: Intrinsics, autocast: torch.dtype | None
+    ) -> Self:
+        """With a depth estimator, on the device on which it is."""
         encoder = SceneEncoder(
             vae=autoencoder, depth_estimator=estimator, intrinsics=intrinsics, views=_VIEWS, autocast=autocast
         )
