@@ -80,6 +80,19 @@ def test_a_turn_that_flow_explains_is_no_cut(tmp_path: Path) -> None:
         assert Scenes().process(Unit(name="a", inputs={"segments": ["a/0"]}), store)["cuts"] == cuts
 
 
+def test_a_flash_is_no_cut_and_the_light_going_out_elsewhere_is_one(tmp_path: Path) -> None:
+    frames = np.concatenate([pan(1, 24), (pan(2, 12) * 0.15).astype(np.uint8)])
+    frames[12:24] = frames[12:24] * 0.6 + np.array([100, 80, 0]) * 0.4  # Doom tints the picture when something is found
+    video = write_raw(tmp_path, "flash", frames)
+    store = Store(tmp_path / "curation")
+    with Runner(store) as runner:
+        runner.run(Measure(fps=FPS), [Unit(name="a/0", inputs={"first": 0, "count": None}, place=str(video))])
+    assert Scenes().process(Unit(name="a", inputs={"segments": ["a/0"]}), store)["cuts"] == [24]
+    residual = read_measures(store, ["a/0"])["residual"]
+    assert residual[12] < 0.4
+    assert residual[24] > 0.7
+
+
 def test_clips_avoid_cuts_and_jerks(measured: tuple[Store, dict, np.ndarray]) -> None:
     store = measured[0]
     inputs = {"segments": ["cuts/0", "cuts/1"], "scenes": [[0, 30], [30, 55], [55, 85]]}

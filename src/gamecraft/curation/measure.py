@@ -22,7 +22,7 @@ __all__ = ["COLUMNS", "Measure", "dis_flow", "read_measures"]
 
 COLUMNS = (
     "content",  # PySceneDetect's content value: mean change of hue, saturation and value, 0 to 255
-    "residual",  # mean change of brightness that optical flow does not explain, as a share of the change there could be
+    "residual",  # share of the contrast that neither optical flow nor another light explains
     "change",  # mean change of brightness
     "luma",  # mean brightness
     "contrast",  # standard deviation of brightness
@@ -36,6 +36,7 @@ COLUMNS = (
 
 _WIDTH, _SMALL = 320, 160
 _DIGITS = 5
+_NOISE = 4.0  # brightness of 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Measure:
     """
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     fps: int = 24
     flow: str = "dis"
@@ -139,15 +140,23 @@ def read_measures(store: Store, segments: list[str]) -> dict[str, Any]:
 
 
 def _residual(before: NDArray[np.uint8], after: NDArray[np.uint8], flow: NDArray[np.float32]) -> float:
-    """0: the frame is the one before, moved. About 1: it has nothing to do with it."""
+    """0: the frame is the one before, moved, perhaps in another light. Nearly 1: it has nothing to do with it.
+
+    What matters is correlation, the same looking forth and back: a flash that tints the whole picture leaves it, and a
+    cut to a dark room loses it.
+    """
     import cv2
 
     height, width = after.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     # Flow leads from the frame before to this one; looking back with its negative is near enough for a mean.
     moved = cv2.remap(before, x - flow[..., 0], y - flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    possible = float(np.hypot(before.std(), after.std())) + abs(float(before.mean()) - float(after.mean())) + 4.0
-    return float(cv2.absdiff(moved, after).mean()) / possible
+    one, other = moved.astype(np.float32) - moved.mean(), after.astype(np.float32) - after.mean()
+    spread = float(one.std() * other.std())
+    correlation = max(0.0, float((one * other).mean()) / spread) if spread else 0.0
+    contrast = float(max(before.std(), after.std()))
+    # Without contrast there is nothing but noise, which nothing explains.
+    return float(np.sqrt(max(0.0, 1 - correlation**2))) * contrast / (contrast + _NOISE)
 
 
 def _sharpness(frame: NDArray[np.uint8]) -> float:

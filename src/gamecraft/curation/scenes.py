@@ -2,8 +2,8 @@
 
 The rule is that of PySceneDetect's adaptive detector on PySceneDetect's content value: a cut changes much more than the
 frames around it do. By itself it misses cuts between lively scenes or takes fast turns for cuts, depending on the
-threshold; so the threshold is low, and a cut must also leave much that optical flow does not explain, more than its
-neighbours do.
+threshold; so the threshold is low, and a cut must also leave much that neither optical flow nor another light explains,
+more than its neighbours do.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Scenes:
     Attributes:
         ratio: a cut's content value is at least so many times the mean of the frames around it.
         content: and at least this large (0 to 255).
-        residual: and at least this share of what could change is not explained by optical flow.
+        residual: and at least this share of the contrast is explained neither by optical flow nor by another light.
         residual_ratio: and that is so many times the mean of the frames around it.
         window: frames on each side that count as around.
         min_frames: frames from one cut to the next.
@@ -35,10 +35,10 @@ class Scenes:
     name: ClassVar[str] = "scenes"
     version: ClassVar[int] = 1
 
-    ratio: float = 1.4
+    ratio: float = 1.6
     content: float = 8.0
-    residual: float = 0.42
-    residual_ratio: float = 2.2
+    residual: float = 0.6
+    residual_ratio: float = 1.4
     window: int = 2
     min_frames: int = 3
 
