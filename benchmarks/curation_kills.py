@@ -3,8 +3,9 @@
     gamecraft record --doom freedoom1/e1m1 --seconds 30 --width 320 --height 180 --output /tmp/raw
     python benchmarks/curation_kills.py /tmp/raw --kills 10 --set split.frames=24
 
-One undisturbed run first; then runs of the same settings that end by SIGKILL after a random share of the time the first
-one took, each continuing where the one before was killed, and one that may finish.
+One undisturbed run first; then runs of the same settings, each continuing where the one before was killed, and one that
+may finish. Moments are drawn over the work and not over the time, so that a busy machine does not push all kills into
+the start of the program: a run is killed a moment after so many results are on disk.
 """
 
 import argparse
@@ -29,26 +30,26 @@ def main() -> int:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         command = [sys.executable, "-m", "gamecraft", "curate", *args.inputs]
         command += [word for setting in args.set for word in ("--set", setting)]
-        started = time.monotonic()
         subprocess.run([*command, "--output", str(whole)], check=True)
-        seconds = time.monotonic() - started
         rng = random.Random(args.seed)
-        for number in range(args.kills):
-            # Later runs have less to do: kill them within the share that is likely left.
-            after = rng.uniform(0, 1) * seconds / (1 + number / 2)
+        for number, mark in enumerate(sorted(rng.sample(range(results(whole)), args.kills))):
             process = subprocess.Popen([*command, "--output", str(killed)])
-            try:
-                process.wait(timeout=after)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            notes = len(list((killed / "curation").rglob("*.json")))
-            print(f"kill {number + 1}: after {after:.1f} s, exit code {process.returncode}, {notes} results on disk")
+            while process.poll() is None and results(killed) < mark:
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+            process.wait()
+            print(f"kill {number + 1}: exit code {process.returncode}, {results(killed)} of {results(whole)} results")
         subprocess.run([*command, "--output", str(killed)], check=True)
         one, other = contents(whole), contents(killed)
     different = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
     print(f"{len(one)} files in the dataset, {len(different)} different {different}")
     return 1 if different else 0
+
+
+def results(dataset: Path) -> int:
+    """How many results of stages are on disk."""
+    return len(list((dataset / "curation").glob("*/**/*.json")))
 
 
 def contents(dataset: Path) -> dict[str, str]:
