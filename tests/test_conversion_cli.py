@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gamecraft.cli import main
-from gamecraft.conversion.cli import add_parser, parse_size
+from gamecraft.conversion.cli import add_arguments, parse_size, run
 from gamecraft.conversion.layout import LLAVA_FOLDER, TRANSFORMER_FILES
 from gamecraft.errors import CheckpointError, InputError
 from published_folder import ROPE_AXES, published_transformer, write_published_folder
@@ -18,10 +18,8 @@ STANDARD = TRANSFORMER_FILES["standard"]
 
 def command(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    args = parser.parse_args(["convert", *map(str, arguments)])
-    code: int = args.handler(args)
-    return code
+    add_arguments(parser)
+    return run(parser.parse_args([*map(str, arguments)]))
 
 
 def test_a_folder_is_converted_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,10 +94,10 @@ def folder(good: Path, tmp_path: Path) -> Path:
         (lambda: changed(**{f"x{i}": torch.zeros(1) for i in range(12)}), "12 unexpected: x0, x1, x2, x3, x4, x5, x6"),
         (lambda: changed(img_in__proj__bias=torch.zeros(3)), "img_in.proj.bias [3] instead of ["),
         (lambda: changed(img_in__proj__weight=torch.zeros(3, 3)), "has shape [3, 3]; expected 5 dimensions above 0"),
-        (lambda: changed(img_in__proj__bias=3), "1 entries of 'module' are no tensors: img_in.proj"),
+        (lambda: changed(img_in__proj__bias=3), "entry 'module': 1 of what it holds are no named tensors: img_in.proj"),
         (
             lambda: changed(final_layer__linear__weight=torch.zeros(9, 8)),
-            "sizes that belong to no transformer of",
+            "settings that belong to no model of",
         ),
     ],
     ids=["no entry", "list", "other model", "missing", "unexpected", "shape", "dimensions", "no tensor", "sizes"],

@@ -77,7 +77,7 @@ def test_cards_are_found_by_their_full_names() -> None:
 
 
 def test_the_embedded_model_is_predicted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["estimate", "--model", "mini", "--gpu", "RTX 4090", "--resolution", "160x96", "--steps", "4"]) == 0
+    assert main(["estimate", "--model", "mini", "--gpu", "RTX 4090", "--steps", "4"]) == 0
     printed = capsys.readouterr().out
     assert "mini, 9 frames of 160x96, 4 steps" in printed
     assert "fits" in printed
@@ -89,8 +89,8 @@ def test_the_embedded_model_is_predicted(capsys: pytest.CaptureFixture[str]) -> 
     [
         (["--gpu", "voodoo"], "no figures for 'voodoo'"),
         (["--gpu", "a100", "--model", "7b"], "the model is '7b', expected one of 13b, mini"),
-        (["--gpu", "a100", "--resolution", "big"], "expected WIDTHxHEIGHT"),
-        (["--gpu", "a100", "--model", "mini", "--resolution", "100x100"], "expected multiples of 16"),
+        (["--gpu", "a100", "--steps", "0"], "--steps is 0"),
+        (["--gpu", "a100", "--model", "mini", "--height", "100"], "160x100 pixels; expected multiples of 16"),
         (["--gpu", "a100", "--gpus", "0"], "--gpus is 0"),
         (["--gpu", "a100", "--utilisation", "2"], "--utilisation is 2"),
     ],

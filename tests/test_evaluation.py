@@ -412,8 +412,8 @@ def test_marked_chunks() -> None:
 
 def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers())
-    return parser.parse_args(["evaluate", *arguments])
+    cli.add_arguments(parser)
+    return parser.parse_args(arguments)
 
 
 def test_command_exports_starts_and_scores_videos_made_from_them(

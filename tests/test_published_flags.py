@@ -57,8 +57,8 @@ TINY = "--rope-axes 4 6 6 --dtype fp32 --infer-steps 1 --video-size 16 32"
 
 def parse(line: str) -> Namespace:
     parser = ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    return parser.parse_args(["generate", *shlex.split(line)])
+    command.add_arguments(parser)
+    return parser.parse_args(shlex.split(line))
 
 
 def run_of(line: str, **environment: str) -> PublishedRun:

@@ -1,7 +1,7 @@
 """The ``gamecraft`` command: a table of subcommands, of which only the one that is asked for is imported.
 
-A command's module has ``add_parser(subparsers)`` and ``run(args) -> exit code``. Errors that a caller can cause become
-one line and exit code 2; anything else is a bug and shows its traceback.
+A command's module has ``add_arguments(parser)``, ``run(args) -> exit code``, and a docstring that its help shows.
+Errors that a caller can cause become one line and exit code 2; anything else is a bug and shows its traceback.
 """
 
 import argparse
@@ -140,8 +140,8 @@ COMMANDS = {
         "gamecraft.commands.package",
         "trained parts become a model folder",
         (
-            "gamecraft package --transformer runs/transformer/transformer --vae runs/vae/vae --text runs/text "
-            "--output models/mine",
+            "gamecraft package --transformer runs/transformer/transformer --vae runs/mini_vae/vae --text runs/text "
+            "--depth runs/mini_depth/depth --output models/mine",
         ),
     ),
     "evaluate": Command(
@@ -153,12 +153,13 @@ COMMANDS = {
             "gamecraft evaluate --suite paper --export starts",
             "gamecraft evaluate --suite paper --model videos:starts",
             "gamecraft evaluate --suite play --data data/heldout --starts 24",
+            "gamecraft evaluate --suite revisit --poses colmap mine/paths",
         ),
     ),
     "compare": Command(
         "gamecraft.evaluation.compare_cli",
         "which differences between two evaluations are significant",
-        ("gamecraft compare outputs/a/report.json outputs/b/report.json",),
+        ("gamecraft compare outputs/a outputs/b",),
     ),
     "doctor": Command(
         "gamecraft.commands.doctor",
@@ -170,14 +171,18 @@ COMMANDS = {
         "predict memory and time on a GPU you may not have",
         (
             "gamecraft estimate --gpu rtx4090 --runtime low-vram",
-            "gamecraft estimate --gpu h100 --gpus 8 --steps 8 --cfg 1",
-            "gamecraft estimate --model mini --gpu rtx3060 --resolution 160x96",
+            "gamecraft estimate --gpu h100 --gpus 8 --steps 8 --guidance 1",
+            "gamecraft estimate --model mini --gpu rtx3060 --height 192 --width 320",
         ),
     ),
     "convert": Command(
         "gamecraft.conversion.cli",
         "published weights into a model folder, or back",
-        ("gamecraft convert weights models/gamecraft --dtype bf16",),
+        (
+            "gamecraft convert weights models/gamecraft --dtype bf16",
+            "gamecraft convert weights models/fast --variant distilled --quantize fp8",
+            "gamecraft convert models/gamecraft weights --to official",
+        ),
     ),
 }
 
@@ -214,7 +219,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = _Parser(prog="gamecraft", description="A picture, a prompt and your keys become a game video.")
+    parser = _Parser(
+        prog="gamecraft",
+        description="A picture, a prompt and your keys become a game video.",
+        epilog="gamecraft COMMAND --help explains a command, with examples. To begin: gamecraft play",
+    )
     parser.add_argument("--version", action="version", version=f"gamecraft {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     chosen = next((word for word in words if not word.startswith("-")), None)
@@ -222,10 +231,15 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         if name != chosen:
             subparsers.add_parser(name, help=command.help)
             continue
-        import_module(command.module).add_parser(subparsers)
-        own = subparsers.choices[name]
-        own.formatter_class = argparse.RawDescriptionHelpFormatter
-        own.epilog = "\n  ".join(["examples:", *command.examples])
+        module = import_module(command.module)
+        own = subparsers.add_parser(
+            name,
+            help=command.help,
+            description=module.__doc__,
+            epilog="\n  ".join(["examples:", *command.examples]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(own)
     return parser
 
 

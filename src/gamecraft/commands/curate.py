@@ -5,9 +5,8 @@ import json
 import shutil
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _SHORTCUTS = {
     "fps": ("measure.fps", int, "frames per second of the clips"),
@@ -19,9 +18,8 @@ _SHORTCUTS = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `curate` command to argparse's subparsers."""
-    parser = subparsers.add_parser("curate", help="recordings become a training set", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft curate`."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, or folders of videos")
     parser.add_argument("--output", required=True, metavar="DATASET", help="dataset folder, new or begun before")
     parser.add_argument("--config", metavar="YAML", help="settings by stage, such as `scenes: {ratio: 4}`")
@@ -36,7 +34,6 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     for name, (key, kind, text) in _SHORTCUTS.items():
         parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=f"{text} (--set {key}=...)")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,17 +1,15 @@
 """Make a trained transformer fast: run the distillation that a recipe describes. See docs/training.md."""
 
 import argparse
-from typing import Any
 
-from gamecraft.training.cli import add_arguments, train
+from gamecraft.training.cli import add_recipe_arguments, train
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `distill` command to argparse's subparsers."""
-    parser = subparsers.add_parser("distill", help="make a trained transformer fast", description=__doc__)
-    add_arguments(parser, example="recipes/mini_consistency.yaml")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft distill`."""
+    add_recipe_arguments(parser, example="recipes/mini_consistency.yaml")
 
 
 def run(args: argparse.Namespace) -> int:

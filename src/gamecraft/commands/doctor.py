@@ -6,12 +6,12 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gamecraft.estimate import Work
 
-__all__ = ["add_parser", "choose_preset", "run"]
+__all__ = ["add_arguments", "choose_preset", "run"]
 
 _GB = 1e9
 _PACKAGES = {
@@ -24,11 +24,9 @@ _PACKAGES = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `doctor` command to argparse's subparsers."""
-    parser = subparsers.add_parser("doctor", help="what this machine can run, and how", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft doctor`."""
     parser.add_argument("--memory", type=float, metavar="GB", help="pretend that the GPU has so much")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

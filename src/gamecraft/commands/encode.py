@@ -1,24 +1,25 @@
 """Encode a dataset's videos once, so that training the transformer reads latents; the same command continues."""
 
 import argparse
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `encode` command to argparse's subparsers."""
-    parser = subparsers.add_parser("encode", help="encode a dataset for training", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft encode`."""
     parser.add_argument("data", metavar="DATASET", help="dataset folder, as `gamecraft render` writes it")
     parser.add_argument("--autoencoder", required=True, metavar="FOLDER", help="the autoencoder's folder")
-    parser.add_argument("--name", required=True, help="name of the latents, which recipes give as `latents:`")
-    parser.add_argument("--chunk-frames", type=int, default=9, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--name", required=True, metavar="NAME", help="name of the latents, which recipes give as `latents:`"
+    )
+    parser.add_argument(
+        "--chunk-frames", type=int, default=9, metavar="N", help="frames of a chunk; default: %(default)s"
+    )
     parser.add_argument(
         "--backwards",
         action="store_true",
         help="encode the clips played backwards, for recipes with `motion: {reverse}`",
     )
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,28 +2,28 @@
 
 import argparse
 import dataclasses
-from typing import Any
 
 from gamecraft.commands.runtime_options import add_runtime_options, runtime_from
 from gamecraft.errors import InputError
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _GB = 1e9
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `estimate` command to argparse's subparsers."""
-    parser = subparsers.add_parser("estimate", help="predict memory and time on a GPU", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft estimate`."""
     parser.add_argument("--model", default="13b", help="13b (default, the published one) or mini")
     parser.add_argument("--gpu", required=True, metavar="NAME", help="such as rtx4090, a100, h100")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="that share the tokens; default: 1")
-    parser.add_argument("--resolution", metavar="WxH", help="pixels; default: the model's")
-    parser.add_argument("--steps", type=int, metavar="N", help="default: the model's")
-    parser.add_argument("--cfg", type=float, metavar="G", help="guidance scale; default: the model's")
-    parser.add_argument("--utilisation", type=float, metavar="U", help="share of the peak; default: 0.45")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="GPUs that share the tokens; default: 1")
+    parser.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's")
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps per chunk; default: the model's")
+    parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale, 1 is none; default: the model's")
+    parser.add_argument(
+        "--utilisation", type=float, metavar="U", help="share of the GPU's peak that is reached, 0 to 1; default: 0.45"
+    )
     add_runtime_options(parser)
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,8 +44,12 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--utilisation is {args.utilisation:g}, expected a number above 0 and up to 1")
         device = dataclasses.replace(device, utilisation=args.utilisation)
     model = sizes_of(args.model)
-    width, height = _resolution(args.resolution) if args.resolution else (model.width, model.height)
-    steps, guidance = args.steps or model.steps, model.guidance if args.cfg is None else args.cfg
+    width, height, steps, guidance = (
+        getattr(model, name) if (given := getattr(args, name)) is None else given
+        for name in ("width", "height", "steps", "guidance")
+    )
+    if steps < 1:
+        raise InputError(f"--steps is {steps}, expected at least 1")
     work = model.work(height, width, history=model.latents)
     found = estimate(work, runtime, device, steps=steps, guided=guidance > 1)
     needed, seconds = sum(found.memory.values()), sum(found.seconds.values())
@@ -64,13 +68,6 @@ def run(args: argparse.Namespace) -> int:
         f"{device.reserve_gb:g} GB reserve; encoding the prompt is left out. Never compared with a GPU yet."
     )
     return 0
-
-
-def _resolution(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise InputError(f"--resolution is {text!r:.40}, expected WIDTHxHEIGHT such as 1216x704")
-    return int(width), int(height)
 
 
 def _verdict(needed: float, memory_gb: float) -> str:

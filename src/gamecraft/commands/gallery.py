@@ -2,19 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gamecraft.errors import InputError
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `gallery` command to argparse's subparsers."""
-    parser = subparsers.add_parser("gallery", help="list or export the start pictures", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft gallery`."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these pictures")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="copy the PNG files there")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

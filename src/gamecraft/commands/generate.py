@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gamecraft.commands.published_flags import add_published_flags, is_published, published_run
 from gamecraft.commands.runtime_options import add_runtime_options, runtime_from
+from gamecraft.commands.script_help import SCRIPT_HELP
 from gamecraft.errors import InputError
 from gamecraft.runtime import Runtime, is_writer, world_size
 
@@ -24,40 +25,39 @@ if TYPE_CHECKING:
     from gamecraft.output_files import OutputFiles
     from gamecraft.sidecar import GenerateSettings
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `generate` command to argparse's subparsers; settings that are not given are not in its result."""
-    parser = subparsers.add_parser(
-        "generate",
-        help="a picture, a prompt and actions become a video",
-        description=__doc__,
-        argument_default=argparse.SUPPRESS,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft generate`; settings that are not given are not in its result."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.usage = "%(prog)s (--image PICTURE | --video FILE) --actions SCRIPT --output OUT.mp4 [option ...]"
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--image", metavar="PICTURE", help="start picture: a file, or a name of `gamecraft gallery`")
     start.add_argument("--video", metavar="FILE", help="go on from the end of this video")
     parser.add_argument("--prompt", metavar="TEXT", help="the world; a gallery picture brings its own")
     parser.add_argument("--negative-prompt", metavar="TEXT", help="what guidance leads away from")
-    parser.add_argument("--actions", metavar="SCRIPT", help='keys and durations, such as "w 2s, left 10f"')
+    parser.add_argument("--actions", metavar="SCRIPT", help=SCRIPT_HELP)
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="the video to write")
     parser.add_argument("--model", metavar="FOLDER", help="model folder; default: the embedded one")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps per chunk; default: the model's")
-    parser.add_argument(
-        "--guidance", type=float, metavar="G", help="guidance scale from 1 (none); default: the model's"
-    )
+    parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale, 1 is none; default: the model's")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the noise; default: 0")
-    parser.add_argument("--smoothing", type=float, metavar="S", help="how slowly keys take effect, 0 to below 1")
-    parser.add_argument("--speed", type=float, metavar="M", help="metres per frame where the script says nothing")
-    parser.add_argument("--turn", type=float, metavar="DEG", help="degrees per frame where the script says nothing")
+    parser.add_argument(
+        "--smoothing", type=float, metavar="S", help="how slowly keys take effect, 0 (at once) to below 1"
+    )
+    parser.add_argument(
+        "--speed", type=float, metavar="M", help="metres per frame where the script gives none; default: 0.2"
+    )
+    parser.add_argument(
+        "--turn", type=float, metavar="DEG", help="degrees per frame where the script gives none; default: 2"
+    )
     parser.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's")
     parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's")
     parser.add_argument("--from", dest="source", type=Path, metavar="OUT.json", help="take the settings of a sidecar")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted generation of --output")
     add_runtime_options(parser)
     add_published_flags(parser)
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

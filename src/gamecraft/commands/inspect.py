@@ -3,19 +3,18 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `inspect` command to argparse's subparsers."""
-    parser = subparsers.add_parser("inspect", help="show one clip of a dataset", description=__doc__)
-    parser.add_argument("data", metavar="DATASET", help="dataset folder")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft inspect`."""
+    parser.add_argument(
+        "data", metavar="DATASET", help="dataset folder, as `gamecraft render` and `gamecraft curate` write it"
+    )
     parser.add_argument("clip", type=int, metavar="CLIP", help="number of the clip, from 0")
     parser.add_argument("--output", metavar="FOLDER", default="outputs", help="default: %(default)s")
     parser.add_argument("--rerun", action="store_true", help="also write a .rrd for the rerun viewer")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

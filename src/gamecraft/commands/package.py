@@ -2,14 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `package` command to argparse's subparsers."""
-    parser = subparsers.add_parser("package", help="trained parts become a model folder", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft package`."""
     for name, text in (
         ("transformer", "transformer folder"),
         ("vae", "autoencoder folder"),
@@ -22,20 +20,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: %(default)s")
     for name, kind, text in (
-        ("shift", float, "of the noise schedule"),
+        ("shift", float, "shift of the noise schedule"),
         ("steps", int, "default number of denoising steps"),
         ("guidance", float, "default guidance scale"),
     ):
         parser.add_argument(
             f"--{name}",
             type=kind,
-            metavar=name[0].upper(),
+            metavar="N" if kind is int else name[0].upper(),
             help=f"{text}; default: what the transformer was trained for",
         )
     parser.add_argument(
         "--history-clips", type=int, default=1, metavar="N", help="past chunks seen; default: %(default)s"
     )
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,19 +5,16 @@ Sessions are kept in the state folder and outlive the server.
 """
 
 import argparse
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `play` command to argparse's subparsers."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft play`."""
     from gamecraft.commands.server_options import add_server_options
 
-    parser = subparsers.add_parser("play", help="play in the browser", description=__doc__)
     add_server_options(parser)
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

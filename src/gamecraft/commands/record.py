@@ -2,30 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _SIZES = {"seconds": float, "fps": int, "width": int, "height": int, "seed": int}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `record` command to argparse's subparsers."""
-    parser = subparsers.add_parser(
-        "record", help="make raw recordings: Doom, rendered worlds, your own", description=__doc__
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft record`."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--doom", nargs="+", metavar="MAP", help="Freedoom maps, such as freedoom1/e1m1")
     source.add_argument("--world", nargs="+", type=int, metavar="SEED", help="seeds of low-poly worlds")
     source.add_argument("--import", dest="videos", nargs="+", metavar="VIDEO", help="videos of your own, copied")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where the recordings go")
-    parser.add_argument("--theme", help="theme of the worlds; each seed's own by default")
+    parser.add_argument("--theme", metavar="NAME", help="theme of the worlds; each seed's own by default")
     parser.add_argument("--hud", action="store_true", help="Doom with status bar and weapon")
     parser.add_argument("--inputs", metavar="CSV", help="the input log of the one imported video")
     defaults = {"seconds": 60.0, "fps": 24, "width": 640, "height": 360, "seed": 0}
     for name, kind in _SIZES.items():
         parser.add_argument(f"--{name}", type=kind, default=defaults[name], metavar="N", help="default: %(default)s")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

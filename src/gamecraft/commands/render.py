@@ -3,7 +3,6 @@
 import argparse
 import multiprocessing
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from gamecraft.errors import GameCraftError, InputError
 if TYPE_CHECKING:
     from gamecraft.worlds.recorder import RecordConfig
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _POLL = 0.2  # seconds
 _HELP = {
@@ -22,24 +21,22 @@ _HELP = {
     "first_seed": "seed of the first world; from 1,000,000 on worlds are for measuring only",
     "frames": "frames of a clip",
     "fps": "frames per second",
-    "height": "pixels",
-    "width": "pixels",
+    "height": "height in pixels",
+    "width": "width in pixels",
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `render` command to argparse's subparsers."""
-    parser = subparsers.add_parser(
-        "render",
-        help="record random play in rendered worlds as a dataset",
-        description=__doc__,
-        argument_default=argparse.SUPPRESS,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft render`."""
+    from gamecraft.worlds.recorder import RecordConfig
+
     parser.add_argument("--output", required=True, metavar="FOLDER", help="dataset folder, new or begun before")
     for name, text in _HELP.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="default: %(default)s")
-    parser.set_defaults(handler=run)
+        default = getattr(RecordConfig, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=int, default=default, metavar="N", help=f"{text}; default: %(default)s"
+        )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="processes; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from gamecraft.worlds.recorder import RecordConfig
 
-    names = {field.name for field in fields(RecordConfig)}
-    config = RecordConfig(**{name: value for name, value in vars(args).items() if name in names})
+    config = RecordConfig(output=args.output, **{name: getattr(args, name) for name in _HELP})
     if args.processes < 1:
         raise InputError(f"processes is {args.processes}, expected at least 1")
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))

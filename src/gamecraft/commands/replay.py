@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gamecraft.errors import InputError
 
@@ -17,17 +17,15 @@ if TYPE_CHECKING:
     from gamecraft.pipeline import GameCraftPipeline
     from gamecraft.session import Session
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `replay` command to argparse's subparsers."""
-    parser = subparsers.add_parser("replay", help="a session file becomes a video", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft replay`."""
     parser.add_argument("session", type=Path, metavar="SESSION", help="the session file")
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="the video to write")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="model folder; default: the embedded one")
     parser.add_argument("--verify", action="store_true", help="generate again and compare; exit code 1 if it differs")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,13 +9,18 @@ from gamecraft.runtime import PRESETS, Runtime
 __all__ = ["add_runtime_options", "runtime_from"]
 
 _PREFIX = "runtime_"
+_METAVARS = {"device": "NAME", "offload_folder": "FOLDER"}
 
 
 def add_runtime_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--runtime PRESET`` and a flag for each option; what is not given is not in the result."""
     group = parser.add_argument_group("running", "how the model is run; `gamecraft doctor` says what fits this machine")
     group.add_argument(
-        "--runtime", dest=f"{_PREFIX}preset", choices=tuple(PRESETS), default=argparse.SUPPRESS, help="a preset"
+        "--runtime",
+        dest=f"{_PREFIX}preset",
+        choices=tuple(PRESETS),
+        default=argparse.SUPPRESS,
+        help="a preset, over which the other options win",
     )
     for option in dataclasses.fields(Runtime):
         settings: dict[str, Any] = {"dest": _PREFIX + option.name, "default": argparse.SUPPRESS}
@@ -27,8 +32,11 @@ def add_runtime_options(parser: argparse.ArgumentParser) -> None:
             settings["help"] += ": " + ", ".join(option.metadata["choices"])
         elif isinstance(option.default, tuple):
             settings |= {"action": "append", "metavar": "FILE"}
+            settings["help"] += "; may be repeated"
         else:
-            settings |= {"type": type(option.default or ""), "metavar": "N" if option.name != "device" else "NAME"}
+            settings |= {"type": type(option.default or ""), "metavar": _METAVARS.get(option.name, "N")}
+        if option.default:
+            settings["help"] += f"; default: {option.default}"
         group.add_argument("--" + option.name.replace("_", "-"), **settings)
 
 

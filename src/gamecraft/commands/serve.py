@@ -16,17 +16,15 @@ from gamecraft.errors import GameCraftError, InputError
 from gamecraft.runtime import Runtime
 from gamecraft.serving.config import ServerConfig
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `serve` command to argparse's subparsers."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft serve`."""
     from gamecraft.commands.server_options import add_server_options
 
-    parser = subparsers.add_parser("serve", help="serve players elsewhere", description=__doc__)
     add_server_options(parser)
     parser.add_argument("--replicas", type=int, default=1, metavar="N", help="processes with a model; default: 1")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

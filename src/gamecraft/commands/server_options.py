@@ -27,10 +27,14 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin", action="append", default=[], metavar="URL", help="address of a reverse proxy, as browsers see it"
     )
-    parser.add_argument("--state", type=Path, metavar="FOLDER", help="where sessions are kept; default: the user's")
-    parser.add_argument("--players", type=int, default=4, metavar="N", help="who play at a time; default: %(default)s")
     parser.add_argument(
-        "--session-mib", type=int, default=1024, metavar="N", help="memory for one session; default: %(default)s"
+        "--state", type=Path, metavar="FOLDER", help=f"where sessions are kept; default: {default_state_folder()}"
+    )
+    parser.add_argument(
+        "--players", type=int, default=4, metavar="N", help="how many play at a time; default: %(default)s"
+    )
+    parser.add_argument(
+        "--session-mib", type=int, default=1024, metavar="N", help="memory for one session, MiB; default: %(default)s"
     )
     add_runtime_options(parser)
 

@@ -2,21 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gamecraft.errors import InputError
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `sheet` command to argparse's subparsers."""
-    parser = subparsers.add_parser("sheet", help="a picture with clips of a dataset", description=__doc__)
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder, as from `gamecraft render`")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft sheet`."""
+    parser.add_argument(
+        "dataset",
+        type=Path,
+        metavar="DATASET",
+        help="dataset folder, as `gamecraft render` and `gamecraft curate` write it",
+    )
     parser.add_argument("--output", type=Path, metavar="OUT.png", help="default: DATASET/sheet.png")
-    parser.add_argument("--clips", type=int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument("--clips", type=int, default=8, metavar="N", help="clips shown; default: %(default)s")
     parser.add_argument("--frames", type=int, default=6, metavar="N", help="frames of each clip; default: %(default)s")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,34 +5,33 @@ Beside OUT.mp4 it writes OUT.png (pictures with the keys held) and OUT.trajector
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gamecraft.commands.script_help import SCRIPT_HELP
 from gamecraft.errors import InputError
 
 if TYPE_CHECKING:
     from gamecraft.trajectory import CameraState
     from gamecraft.worlds.environment import LowPolyWorld
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _PICTURES = 20  # on the contact sheet
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `world` command to argparse's subparsers."""
-    parser = subparsers.add_parser(
-        "world", help="play actions in a rendered low-poly world: the true video", description=__doc__
-    )
-    parser.add_argument("--actions", required=True, metavar="SCRIPT", help='such as "w 2s, left 10f"')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft world`."""
+    parser.add_argument("--actions", required=True, metavar="SCRIPT", help=SCRIPT_HELP)
     parser.add_argument("--output", required=True, type=Path, metavar="OUT.mp4", help="the video to write")
     parser.add_argument("--gallery", metavar="NAME", help="start where this gallery picture was taken")
     parser.add_argument("--seed", type=int, metavar="N", help="which world; default: 0")
-    parser.add_argument("--theme", metavar="NAME", help="its theme; default: the seed's")
-    parser.add_argument("--smoothing", type=float, default=0.0, metavar="S", help="how slowly keys take effect")
+    parser.add_argument("--theme", metavar="NAME", help="its theme, such as village; default: the seed's")
+    parser.add_argument(
+        "--smoothing", type=float, default=0.0, metavar="S", help="how slowly keys take effect, 0 (at once) to below 1"
+    )
     parser.add_argument("--fps", type=int, default=24, metavar="N", help="default: %(default)s")
     parser.add_argument("--height", type=int, default=96, metavar="PIXELS", help="default: %(default)s")
     parser.add_argument("--width", type=int, default=160, metavar="PIXELS", help="default: %(default)s")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,40 +1,44 @@
-"""``gamecraft convert``."""
+"""Convert a published weights folder into a folder for GameCraftPipeline.from_pretrained, or back.
+
+An interrupted conversion continues with the same command.
+"""
 
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gamecraft.errors import InputError
 
 if TYPE_CHECKING:
     from gamecraft.conversion.plan import Options, Plan
 
-__all__ = ["add_parser", "parse_size", "run"]
+__all__ = ["add_arguments", "parse_size", "run"]
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `convert` command to argparse's subparsers."""
-    parser = subparsers.add_parser(
-        "convert",
-        help="published weights into a folder for this package, or back",
-        description="Convert a published weights folder into a folder for GameCraftPipeline.from_pretrained, or back. "
-        "An interrupted conversion continues with the same command.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft convert`."""
     parser.add_argument("source", type=Path, metavar="SOURCE", help="the folder to convert")
     parser.add_argument("dest", type=Path, metavar="DEST", help="the folder to write; new, or begun before")
-    parser.add_argument("--to", choices=("diffusers", "official"), default="diffusers", help="layout of DEST")
-    parser.add_argument("--variant", choices=("standard", "distilled"), help="which transformer, if there are several")
-    parser.add_argument("--weights", choices=("module", "ema"), default="module", help="which entry of the .pt file")
+    parser.add_argument(
+        "--to", choices=("diffusers", "official"), default="diffusers", help="layout of DEST; default: %(default)s"
+    )
+    parser.add_argument("--variant", choices=("standard", "distilled"), help="which transformer, if SOURCE has both")
+    parser.add_argument(
+        "--weights",
+        choices=("module", "ema"),
+        default="module",
+        help="which entry of the .pt file; default: %(default)s",
+    )
     parser.add_argument(
         "--dtype", choices=("bf16", "fp16", "fp32"), help="type of the weights written; default: as stored"
     )
     parser.add_argument(
         "--quantize", choices=("fp8",), help="store the matrices of the transformer's blocks in one byte each"
     )
-    parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="largest file, like 5GB or 500MB")
+    parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="largest file; default: %(default)s")
     parser.add_argument(
         "--rope-axes",
         type=int,
@@ -43,7 +47,6 @@ def add_parser(subparsers: Any) -> None:
         metavar=("TIME", "ROW", "COLUMN"),
         help="rotary dimensions of a model other than the released ones",
     )
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`gamecraft evaluate`: measure a model against rendered ground truth in worlds it has never seen."""
+"""Measure a model against rendered ground truth in worlds it has never seen."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 from gamecraft.evaluation.suites import SUITES
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 _MODELS = (
     "model folder; truth, freeze or warp (baselines); videos:FOLDER (made elsewhere); MODULE:NAME (your own class); "
@@ -21,10 +21,9 @@ _POSES = (
 )
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `evaluate` command to argparse's subparsers."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft evaluate`."""
     suites = "; ".join(f"{suite.name}: {suite.about}" for suite in SUITES.values())
-    parser = subparsers.add_parser("evaluate", help="measure a model against ground truth", description=__doc__)
     parser.add_argument("--suite", default="quick", choices=list(SUITES), help=f"{suites}. Default: %(default)s")
     parser.add_argument("--model", metavar="MODEL", help=_MODELS)
     parser.add_argument("--output", default="outputs/evaluation", metavar="FOLDER", help="default: %(default)s")
@@ -42,7 +41,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--aesthetic", metavar="FOLDER", help="CLIP with LAION's linear head, for the aesthetic score")
     parser.add_argument("--pyiqa", nargs="+", default=[], metavar="NAME", help="metrics of pyiqa, such as lpips musiq")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="only write the starts, for another system")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,17 +1,14 @@
-"""`gamecraft compare`: which differences between two evaluations are significant."""
+"""Say which differences between two evaluations are significant."""
 
 import argparse
-from typing import Any
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `compare` command to argparse's subparsers."""
-    parser = subparsers.add_parser("compare", help="compare two evaluations", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft compare`."""
     parser.add_argument("a", metavar="A.json", help="report.json of an evaluation, or its folder")
     parser.add_argument("b", metavar="B.json", help="the other one, of the same suite")
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,18 +1,18 @@
-"""`gamecraft train`: run the training that a recipe describes."""
+"""Run the training that a recipe describes; the same command continues an interrupted one. See docs/training.md."""
 
 import argparse
 import importlib
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gamecraft.commands.quiet import quiet_libraries
 from gamecraft.errors import InputError
 from gamecraft.runtime import is_writer
 from gamecraft.training.config import apply_overrides, build_config, load_recipe
 
-__all__ = ["TASKS", "Task", "add_arguments", "add_parser", "run", "train"]
+__all__ = ["TASKS", "Task", "add_arguments", "add_recipe_arguments", "run", "train"]
 
 
 class Task(NamedTuple):
@@ -36,10 +36,9 @@ TASKS = {
 }
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the `train` command to argparse's subparsers."""
-    parser = subparsers.add_parser("train", help="train a part of a model from a recipe", description=__doc__)
-    add_arguments(parser)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gamecraft train`."""
+    add_recipe_arguments(parser, example="recipes/mini_transformer.yaml")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +64,7 @@ def train(args: argparse.Namespace, *, tasks: Sequence[str]) -> None:
     getattr(module, task.function)(config)
 
 
-def add_arguments(parser: argparse.ArgumentParser, example: str = "recipes/mini_transformer.yaml") -> None:
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, example: str) -> None:
     """The arguments of training commands."""
     parser.add_argument("--config", required=True, metavar="RECIPE", help=f"recipe, such as {example}")
     parser.add_argument("--run", metavar="FOLDER", help="run folder, instead of the recipe's")
@@ -76,10 +75,3 @@ def add_arguments(parser: argparse.ArgumentParser, example: str = "recipes/mini_
         metavar="KEY=VALUE",
         help="change a setting of the recipe, such as max_steps=4000 or model.num_single_layers=4; may be repeated",
     )
-    parser.set_defaults(handler=run)
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(_parser)
-    raise SystemExit(run(_parser.parse_args()))
