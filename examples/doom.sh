@@ -43,14 +43,12 @@ data() {
 }
 
 train() {
-    depth="$MODEL/depth_estimator" # of models that remember the scene
-    [ ! -d "$depth" ] || set -- --set depth="$depth" "$@"
     gamecraft train --config recipes/doom.yaml --run "$RUN" --set max_steps="$STEPS" \
-        --set data="$DATA/doom" --set held_out="$DATA/doom_heldout" \
-        --set text="$MODEL" --set autoencoder="$MODEL/vae" --set init_from="$MODEL/transformer" "$@"
-    set --
-    [ ! -d "$depth" ] || set -- --depth "$depth"
-    gamecraft package --transformer "$RUN/transformer" --vae "$MODEL/vae" --text "$MODEL" "$@" --output "$TUNED"
+        --set data="$DATA/doom" --set held_out="$DATA/doom_heldout" --set text="$MODEL" \
+        --set autoencoder="$MODEL/vae" --set depth="$MODEL/depth_estimator" \
+        --set init_from="$MODEL/transformer" "$@"
+    gamecraft package --transformer "$RUN/transformer" --vae "$MODEL/vae" --text "$MODEL" \
+        --depth "$MODEL/depth_estimator" --output "$TUNED"
 }
 
 measure() {
