@@ -127,8 +127,8 @@ def _list(reasons: dict[str, int]) -> str:
 def _time_table(report: dict[str, Any]) -> str:
     head = ("stage", "seconds", "times faster than the recording")
     stages = report["processor_seconds"]
-    times = {**stages, "all": sum(stages.values())}
-    rows = [(name, f"{spent:.1f}", f"{report['seconds'] / spent:.1f}" if spent else "") for name, spent in times.items()]
+    times = [*stages.items(), ("all", sum(stages.values()))]
+    rows = [(name, f"{spent:.1f}", f"{report['seconds'] / spent:.1f}" if spent else "") for name, spent in times]
     return _table(head, rows)
 
 
