@@ -1,12 +1,14 @@
 """The command line: quick, helpful, one line for an error."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
 from argparse import Namespace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,8 @@ from gamecraft import cli
 from gamecraft.cli import COMMANDS, main
 from gamecraft.errors import InputError
 
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 HEAVY = ("torch", "diffusers", "transformers", "matplotlib", "av", "cv2", "panda3d", "pyarrow", "numpy", "PIL")
 
 
@@ -55,6 +59,17 @@ def test_examples_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module(COMMANDS[name].module), "run", lambda args: 0)
     for example in COMMANDS[name].examples:
         assert main(shlex.split(example)[1:]) == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_the_documentation_are_valid(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"```(?:sh|shell)\n(.*?)```", text, re.DOTALL):
+        for line in re.findall(r"^(?:torchrun .* -m )?gamecraft (.+)$", block, re.MULTILINE):
+            words = shlex.split(line.removesuffix("..."), comments=True)
+            if words[0] in COMMANDS:
+                monkeypatch.setattr(import_module(COMMANDS[words[0]].module), "run", lambda args: 0)
+            assert main(words) == 0, line
 
 
 def test_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="on a Ray cluster instead: its address, or `local`; without one, the cluster of this machine",
     )  # fmt: skip
     for name, (key, kind, text) in _SHORTCUTS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar=kind.__name__.upper(), help=f"{text} (--set {key}=...)")
+        shape = "N" if kind is int else "SOURCE"
+        parser.add_argument(f"--{name}", type=kind, metavar=shape, help=f"{text} (--set {key}=...)")
 
 
 def run(args: argparse.Namespace) -> int:

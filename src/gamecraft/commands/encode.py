@@ -1,6 +1,7 @@
 """Encode a dataset's videos once, so that training the transformer reads latents; the same command continues."""
 
 import argparse
+from functools import partial
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,24 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Encode with a progress bar; returns the exit code."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from gamecraft.commands.progress import stage_progress
     from gamecraft.training.latents import encode_dataset
     from gamecraft.training.transformer_evaluation import load_autoencoder
 
     autoencoder = load_autoencoder(args.autoencoder)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
+    with stage_progress() as on_progress:
         encode_dataset(
             autoencoder,
             args.data,
             args.name,
             chunk_frames=args.chunk_frames,
             backwards=args.backwards,
-            on_shard=lambda done, total: bar.update(task, completed=done, total=total),
+            on_shard=partial(on_progress, "shards"),
         )
     print(f"{args.data}: latents {args.name}{'-backwards' if args.backwards else ''} are complete")
     return 0

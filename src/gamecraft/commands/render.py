@@ -41,19 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record with a progress bar; returns the exit code."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from gamecraft.commands.progress import stage_progress
     from gamecraft.worlds.recorder import RecordConfig
 
     config = RecordConfig(output=args.output, **{name: getattr(args, name) for name in _HELP})
     if args.processes < 1:
         raise InputError(f"processes is {args.processes}, expected at least 1")
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("shards"), TimeRemainingColumn(), TextColumn("left"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=-(-config.worlds // config.worlds_per_shard))
-        _record(config, args.processes, lambda done: bar.update(task, completed=done))
+    shards = -(-config.worlds // config.worlds_per_shard)
+    with stage_progress() as on_progress:
+        _record(config, args.processes, lambda done: on_progress("shards", done, shards))
     print(f"{config.output}: {config.worlds * config.clips_per_world} clips of {config.frames} frames")
     return 0
 
