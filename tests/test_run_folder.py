@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from gamecraft.errors import CheckpointError
-from gamecraft.training.run import Ema, RunFolder, StopSignal, write_atomically
+from gamecraft.files import write_atomically
+from gamecraft.training.run import Ema, RunFolder, StopSignal
 
 
 def damage(file: Path) -> None:
@@ -62,18 +63,27 @@ def test_when_all_checkpoints_are_damaged_training_does_not_start_over_silently(
         run.load_checkpoint()
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, durable: bool) -> None:
     target = tmp_path / "file"
-    target.write_text("old")
+    with write_atomically(target, durable=durable) as temporary:
+        temporary.write_text("old")
 
     def fail() -> None:
-        with write_atomically(target) as temporary:
+        with write_atomically(target, durable=durable) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
     assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint-000000007.pt.123.tmp").write_bytes(b"half")
+    RunFolder(tmp_path).load_checkpoint()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_log_loses_what_will_be_written_again(tmp_path: Path) -> None:

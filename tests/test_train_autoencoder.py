@@ -15,14 +15,15 @@ from torch import nn
 from gamecraft.dataset import ClipDataset, ClipRecord, ClipWriter
 from gamecraft.errors import InputError
 from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.pictures import to_video
 from gamecraft.training import autoencoder
-from gamecraft.training.autoencoder import AutoencoderTrainingConfig, measure, reconstruction_loss, train_autoencoder
+from gamecraft.training.autoencoder import AutoencoderTraining, measure, reconstruction_loss, train_autoencoder
 from gamecraft.training.config import build_config, load_recipe
 from gamecraft.training.latents import LatentDataset, encode_dataset
 from gamecraft.training.muon import MuonAdamW
 from gamecraft.training.optimizers import Schedule
 from gamecraft.training.run import RunFolder
-from gamecraft.training.windows import WindowSampler, to_video
+from gamecraft.training.windows import WindowSampler
 
 FRAMES, HEIGHT, WIDTH = 18, 32, 48
 
@@ -61,11 +62,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(dataset: Path, tmp_path: Path) -> AutoencoderTrainingConfig:
-    return AutoencoderTrainingConfig(
+def config(dataset: Path, tmp_path: Path) -> AutoencoderTraining:
+    return AutoencoderTraining(
         data=str(dataset),
         held_out=str(dataset),
-        output=str(tmp_path / "run"),
+        run=str(tmp_path / "run"),
         latent_channels=8,
         stage_channels=(16, 8),
         stage_blocks=(1, 1),
@@ -118,17 +119,17 @@ def test_muon_moves_convolutions_in_place() -> None:
     assert torch.linalg.svdvals(update).tolist() == pytest.approx([0.05] * 4, rel=0.4)
 
 
-def test_training_improves_on_the_linear_code(config: AutoencoderTrainingConfig) -> None:
+def test_training_improves_on_the_linear_code(config: AutoencoderTraining) -> None:
     config = dataclasses.replace(config, steps=40, evaluate_every=20, latent_noise=0.0)
     train_autoencoder(config)
-    records = RunFolder(config.output).records()
+    records = RunFolder(config.run).records()
     assert [record["step"] for record in records] == [20, 40]
     assert records[-1]["psnr"] > records[-1]["psnr_linear"] + 0.1
 
 
-def test_the_finished_model_is_in_the_run_folder(config: AutoencoderTrainingConfig) -> None:
+def test_the_finished_model_is_in_the_run_folder(config: AutoencoderTraining) -> None:
     model = train_autoencoder(config)
-    saved = AutoencoderPatchCode.from_pretrained(Path(config.output) / "vae")
+    saved = AutoencoderPatchCode.from_pretrained(Path(config.run) / "vae")
     assert torch.equal(weights(saved), weights(model))
 
 
@@ -142,9 +143,9 @@ def die() -> None:
 
 @pytest.mark.parametrize(("end", "resumed_step"), [(stop_politely, 3), (die, 2)])
 def test_an_interrupted_run_continues_exactly(
-    config: AutoencoderTrainingConfig, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], resumed_step: int
+    config: AutoencoderTraining, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], resumed_step: int
 ) -> None:
-    whole = train_autoencoder(dataclasses.replace(config, output=config.output + "-whole"))
+    whole = train_autoencoder(dataclasses.replace(config, run=config.run + "-whole"))
     config = dataclasses.replace(config, checkpoint_seconds=0)
 
     def end_during_evaluation(*_: object) -> dict[str, float]:
@@ -154,35 +155,33 @@ def test_an_interrupted_run_continues_exactly(
     with monkeypatch.context() as patch, contextlib.suppress(ConnectionAbortedError):
         patch.setattr(autoencoder, "measure", end_during_evaluation)
         train_autoencoder(config)
-    interrupted = RunFolder(config.output).load_checkpoint()
+    interrupted = RunFolder(config.run).load_checkpoint()
     assert interrupted is not None
     assert interrupted["step"] == resumed_step
     assert torch.equal(weights(train_autoencoder(config)), weights(whole))
-    assert [record["step"] for record in RunFolder(config.output).records()] == [3, 6]
+    assert [record["step"] for record in RunFolder(config.run).records()] == [3, 6]
 
 
-def test_training_does_not_change_the_latents(config: AutoencoderTrainingConfig, dataset: Path) -> None:
+def test_training_does_not_change_the_latents(config: AutoencoderTraining, dataset: Path) -> None:
     model = train_autoencoder(config)
-    initial = AutoencoderPatchCode.from_pretrained(Path(config.output) / "initial")
+    initial = AutoencoderPatchCode.from_pretrained(Path(config.run) / "initial")
     video = to_video(torch.from_numpy(ClipDataset(dataset)[0].frames()[None, :9]))
     assert torch.equal(model.encode(video).latent_dist.mode(), initial.encode(video).latent_dist.mode())
 
 
-def test_a_run_can_start_from_an_existing_autoencoder(config: AutoencoderTrainingConfig) -> None:
+def test_a_run_can_start_from_an_existing_autoencoder(config: AutoencoderTraining) -> None:
     first = train_autoencoder(config)
-    start = str(Path(config.output) / "vae")
+    start = str(Path(config.run) / "vae")
     for stages, keeps_decoder in (((16, 8), True), ((8, 8), False)):
-        output = f"{config.output}-{stages[0]}"
-        again = dataclasses.replace(
-            config, start=start, steps=1, output=output, latent_channels=4, stage_channels=stages
-        )
+        output = f"{config.run}-{stages[0]}"
+        again = dataclasses.replace(config, start=start, steps=1, run=output, latent_channels=4, stage_channels=stages)
         assert torch.equal(train_autoencoder(again).basis, first.basis)
         initial = AutoencoderPatchCode.from_pretrained(Path(output) / "initial")
         assert tuple(initial.config.stage_channels) == stages
         assert bool(initial.decoder.conv_out.weight.any()) == keeps_decoder
 
 
-def test_measure_reports_the_linear_code_for_an_untrained_decoder(config: AutoencoderTrainingConfig) -> None:
+def test_measure_reports_the_linear_code_for_an_untrained_decoder(config: AutoencoderTraining) -> None:
     clips = ClipDataset(config.data)
     model = autoencoder.fit_autoencoder(config, clips)
     result = measure(model, WindowSampler(clips, limit=2, seed=0).first_windows(9))
@@ -193,7 +192,7 @@ class TestLatentCache:
     """Chunks of 9 frames start every 3 frames; 18 frames hold four."""
 
     @pytest.fixture
-    def vae(self, config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
+    def vae(self, config: AutoencoderTraining) -> AutoencoderPatchCode:
         return autoencoder.fit_autoencoder(config, ClipDataset(config.data))
 
     def test_it_holds_each_chunk_and_the_image_before_it(self, vae: AutoencoderPatchCode, dataset: Path) -> None:
@@ -249,5 +248,5 @@ class TestLatentCache:
 def test_the_recipe_is_the_default_configuration() -> None:
     task, values = load_recipe(Path(__file__).parent.parent / "recipes" / "mini_vae.yaml")
     assert task == "autoencoder"
-    recipe = build_config(AutoencoderTrainingConfig, values)
-    assert recipe == AutoencoderTrainingConfig(data=recipe.data, held_out=recipe.held_out, output=recipe.output)
+    recipe = build_config(AutoencoderTraining, values)
+    assert recipe == AutoencoderTraining(data=recipe.data, held_out=recipe.held_out, run=recipe.run)

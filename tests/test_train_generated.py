@@ -9,7 +9,7 @@ import torch
 
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.pipeline import GameCraftPipeline
-from gamecraft.training.autoencoder import AutoencoderTrainingConfig, train_autoencoder
+from gamecraft.training.autoencoder import AutoencoderTraining, train_autoencoder
 from gamecraft.training.generated import GeneratedSettings, generated_chunks
 from gamecraft.training.latents import LatentDataset
 from gamecraft.training.run import RunFolder
@@ -68,10 +68,10 @@ def test_what_is_there_is_kept_and_what_is_not_is_made_again_alike(
 
 
 def test_the_decoder_learns_on_what_the_model_generates(player: Path, recordings: Path, tmp_path: Path) -> None:
-    config = AutoencoderTrainingConfig(
+    config = AutoencoderTraining(
         data=str(recordings),
         held_out=str(recordings),
-        output=str(tmp_path / "encoded"),
+        run=str(tmp_path / "encoded"),
         start=str(player / "vae"),
         stage_channels=(8, 8),
         stage_blocks=(1, 1),
@@ -81,12 +81,12 @@ def test_the_decoder_learns_on_what_the_model_generates(player: Path, recordings
         compile=False,
         generated=GeneratedSettings(model=str(player), latents="tiny", chunks=1, share=0.0),
     )
-    all_generated = replace(config, output=str(tmp_path / "generated"), generated=replace(config.generated, share=1.0))
-    plain = replace(config, output=str(tmp_path / "plain"), generated=None)
+    all_generated = replace(config, run=str(tmp_path / "generated"), generated=replace(config.generated, share=1.0))
+    plain = replace(config, run=str(tmp_path / "plain"), generated=None)
     encoded, generated, neither = (train_autoencoder(each).state_dict() for each in (config, all_generated, plain))
     assert all(torch.equal(encoded[name], neither[name]) for name in encoded)
     assert not all(torch.equal(encoded[name], generated[name]) for name in encoded)
     assert torch.equal(encoded["basis"], generated["basis"])
-    record = RunFolder(all_generated.output).records()[-1]
+    record = RunFolder(all_generated.run).records()[-1]
     assert record["sharpness_generated"] > 0
     assert 0 < record["psnr_generated"] < 60

@@ -14,7 +14,7 @@ from gamecraft.models.text import PromptSettings, encode_prompt
 from gamecraft.training import text
 from gamecraft.training.config import build_config, load_recipe
 from gamecraft.training.run import RunFolder
-from gamecraft.training.text import TextConfig, train_text
+from gamecraft.training.text import TextTraining, train_text
 from gamecraft.training.text_data import caption_pair, caption_pairs, describe_worlds
 from gamecraft.training.text_measure import TextReport
 from gamecraft.training.text_tokenizer import train_tokenizer
@@ -44,8 +44,8 @@ def _fast_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "describe_worlds", light_descriptions)
 
 
-def tiny(folder: Path) -> TextConfig:
-    return TextConfig(
+def tiny(folder: Path) -> TextTraining:
+    return TextTraining(
         run=str(folder / "run"),
         output=str(folder / "model"),
         worlds=50,
@@ -65,7 +65,7 @@ def tiny(folder: Path) -> TextConfig:
     )
 
 
-def weights(config: TextConfig) -> dict[str, torch.Tensor]:
+def weights(config: TextTraining) -> dict[str, torch.Tensor]:
     return {
         f"{part}.{name}": value
         for part in ("text_encoder", "text_encoder_2")
@@ -145,7 +145,7 @@ def test_both_losses_fall(tmp_path: Path) -> None:
 
 def test_recipe_is_a_configuration() -> None:
     task, values = load_recipe(RECIPE)
-    config = build_config(TextConfig, values)
+    config = build_config(TextTraining, values)
     assert task == "text"
     assert config.max_length == PromptSettings().max_length
     with pytest.raises(InputError, match="measured_worlds"):

@@ -16,7 +16,7 @@ from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
 from gamecraft.errors import InputError
 from gamecraft.output_files import OutputFiles
 from gamecraft.parallel import agree
-from gamecraft.rollout import in_chunks
+from gamecraft.rollout import in_chunks, whole_chunk
 from gamecraft.session import Session
 from gamecraft.sidecar import GenerateSettings, versions, write_sidecar
 from gamecraft.training.run import StopSignal
@@ -52,7 +52,7 @@ class Generation:
     def __post_init__(self) -> None:
         frames = self.session.pipe.config.chunk_frames
         self._chunks = list(in_chunks(self.actions, frames))
-        self._played = [[*chunk, *[Action()] * (frames - len(chunk))] for chunk in self._chunks]
+        self._played = [whole_chunk(chunk, frames) for chunk in self._chunks]
         if self.session.actions != [action for chunk in self._played[: self.session.num_chunks] for action in chunk]:
             raise InputError(f"{self.output.session} does not belong to these actions; start again without --resume")
         self._saved, self._save_cost = -math.inf, 0.0

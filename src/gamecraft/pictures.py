@@ -58,11 +58,13 @@ def fit_picture(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
     return np.array(ImageOps.fit(_rgb(picture), (width, height), Image.Resampling.BICUBIC))
 
 
-def to_video(frames: NDArray[np.uint8]) -> "Tensor":
-    """Frames uint8 [F, H, W, 3] as a network's video [1, 3, F, H, W], float32 in [-1, 1]."""
+def to_video(frames: "NDArray[np.uint8] | Tensor") -> "Tensor":
+    """Frames uint8 [F, H, W, 3] or [B, F, H, W, 3] as a network's video [B or 1, 3, F, H, W], float32 in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float().div_(127.5).sub_(1)
+    batch = torch.as_tensor(frames)
+    batch = batch if batch.ndim == 5 else batch[None]
+    return batch.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
 
 
 def to_frames(video: "Tensor") -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from gamecraft.history import History
 from gamecraft.packaging import PackagedPipeline
 from gamecraft.pictures import Picture, fit_picture, to_frames
 from gamecraft.published_pictures import published_fit, published_frames
-from gamecraft.rollout import Chunk, PlaySettings, PlayState, chunk_generator, in_chunks, walk
+from gamecraft.rollout import Chunk, PlaySettings, PlayState, chunk_generator, in_chunks, walk, whole_chunk
 from gamecraft.trajectory import CameraState
 
 __all__ = ["GameCraftPipeline", "GameCraftPipelineOutput", "OutputType"]
@@ -174,7 +174,7 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderM
         shown, whole = len(actions), self.config.chunk_frames
         if not 1 <= shown <= whole:
             raise InputError(f"received {shown} actions for a chunk, expected 1 to {whole}")
-        padded = [*actions, *[Action()] * (whole - shown)]
+        padded = whole_chunk(actions, whole)
         poses, _, _ = walk(state, padded, settings.smoothing)
         latents = self.generate_chunk(
             state.history,

@@ -10,7 +10,7 @@ from torch import Tensor
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.trajectory import relative_to
 
-__all__ = ["CameraRays", "Intrinsics", "chunk_rays", "pixel_directions", "plucker_rays", "rays_along"]
+__all__ = ["CameraRays", "chunk_rays", "pixel_directions", "plucker_rays", "rays_along"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

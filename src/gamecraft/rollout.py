@@ -20,7 +20,7 @@ from gamecraft.errors import ActionError, InputError
 from gamecraft.history import History
 from gamecraft.trajectory import CameraState, integrate
 
-__all__ = ["MAX_SEED", "Chunk", "PlaySettings", "PlayState", "chunk_generator", "in_chunks", "walk"]
+__all__ = ["MAX_SEED", "Chunk", "PlaySettings", "PlayState", "chunk_generator", "in_chunks", "walk", "whole_chunk"]
 
 MAX_SEED = 2**64 - 1
 _MAX_STEPS = 1000
@@ -120,6 +120,11 @@ def in_chunks(actions: Sequence[Action], chunk_frames: int) -> Iterator[tuple[Ac
     if not 1 <= len(actions) <= MAX_FRAMES:
         raise ActionError(f"received {len(actions)} actions, expected 1 to {MAX_FRAMES}, one per frame")
     return (tuple(actions[i : i + chunk_frames]) for i in range(0, len(actions), chunk_frames))
+
+
+def whole_chunk(actions: Sequence[Action], chunk_frames: int) -> list[Action]:
+    """The actions of a chunk of which at most ``chunk_frames`` are asked for: the rest of it is idle."""
+    return [*actions, *[Action()] * (chunk_frames - len(actions))]
 
 
 def chunk_generator(seed: int, index: int) -> torch.Generator:

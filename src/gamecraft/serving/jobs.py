@@ -19,7 +19,7 @@ from gamecraft.actions import MAX_MOVE_SPEED, MAX_TURN_SPEED, Action
 from gamecraft.denoising import StepCallback
 from gamecraft.errors import GameCraftError, InputError
 from gamecraft.inputs import scripted_actions
-from gamecraft.rollout import Chunk, in_chunks
+from gamecraft.rollout import Chunk, in_chunks, whole_chunk
 from gamecraft.serving.games import Game
 from gamecraft.serving.messages import NewSession
 from gamecraft.serving.server import GameServer
@@ -227,7 +227,7 @@ class Jobs:
         """The actions of each chunk, filled up with rest, and how many of them were asked for."""
         config = self._server.pipe.config
         for shown in in_chunks(request.parsed(config.fps), config.chunk_frames):
-            yield [*shown, *[Action()] * (config.chunk_frames - len(shown))], len(shown)
+            yield whole_chunk(shown, config.chunk_frames), len(shown)
 
     async def _turn(self, job: Job, work: Callable[[], _T]) -> _T:
         _check(job)

@@ -11,14 +11,15 @@ from torch.nn import functional as F
 from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.patch_code import PatchBasis, fit_basis
+from gamecraft.pictures import to_video
 from gamecraft.training.generated import GeneratedChunks, GeneratedSettings, generated_chunks
 from gamecraft.training.loop import LoopSettings, run_loop
 from gamecraft.training.optimizers import Schedule
 from gamecraft.training.run import RunFolder
-from gamecraft.training.windows import ClipSource, WindowSampler, to_video
+from gamecraft.training.windows import ClipSource, WindowSampler
 
 __all__ = [
-    "AutoencoderTrainingConfig",
+    "AutoencoderTraining",
     "fit_autoencoder",
     "local_contrast",
     "measure",
@@ -31,10 +32,10 @@ _MADE_HELD_OUT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderTrainingConfig(LoopSettings):
+class AutoencoderTraining(LoopSettings):
     """A training run of `AutoencoderPatchCode`. The defaults are the embedded model's recipe.
 
-    data, held_out: dataset folders. output: run folder; the model appears there as `vae/`.
+    data, held_out: dataset folders. run: run folder; the model appears there as `vae/`.
     start: folder of an autoencoder whose code to keep, and its decoder if that has the stages wanted here; without it
     the code is fitted on `data`.
     frames: length of the training windows, the model's chunk. image_every: every so manieth batch is single frames.
@@ -47,7 +48,7 @@ class AutoencoderTrainingConfig(LoopSettings):
 
     data: str
     held_out: str
-    output: str
+    run: str
     start: str | None = None
     latent_channels: int = 24
     whitening_power: float = 0.5
@@ -98,14 +99,14 @@ def local_contrast(video: Tensor) -> Tensor:
     return around.reshape(len(video), 1, -1, *around.shape[2:])
 
 
-def fit_autoencoder(config: AutoencoderTrainingConfig, clips: ClipSource) -> AutoencoderPatchCode:
+def fit_autoencoder(config: AutoencoderTraining, clips: ClipSource) -> AutoencoderPatchCode:
     """An autoencoder with the linear code of `config.basis_clips` clips and an untrained decoder."""
     sampler = WindowSampler(clips, limit=config.basis_clips, seed=config.seed)
     videos = (to_video(windows) for windows in sampler.first_windows(config.frames))
     return _with_new_decoder(config, fit_basis(videos, config.latent_channels), config.whitening_power)
 
 
-def _with_new_decoder(config: AutoencoderTrainingConfig, basis: PatchBasis, power: float) -> AutoencoderPatchCode:
+def _with_new_decoder(config: AutoencoderTraining, basis: PatchBasis, power: float) -> AutoencoderPatchCode:
     stages = {"stage_channels": config.stage_channels, "stage_blocks": config.stage_blocks}
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -161,12 +162,12 @@ def sharpness(decoded: Tensor, video: Tensor) -> float:
     return of_decoded / max(of_video, 1e-6)  # a video may be of one colour
 
 
-def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode:
+def train_autoencoder(config: AutoencoderTraining) -> AutoencoderPatchCode:
     """Run, or continue, the training of `config`; the model with averaged weights, also kept as `vae/` of the run.
 
     See `run_loop` for interruptions; batches and noise depend on the seed and the step alone.
     """
-    run = RunFolder(config.output)
+    run = RunFolder(config.run)
     sampler = WindowSampler(ClipDataset(config.data), limit=config.clip_limit, seed=config.seed)
     held_out = WindowSampler(ClipDataset(config.held_out), limit=config.held_out_clips, seed=0).first_windows(
         config.frames
@@ -202,7 +203,7 @@ def train_autoencoder(config: AutoencoderTrainingConfig) -> AutoencoderPatchCode
 
 @torch.no_grad()
 def _batch(
-    config: AutoencoderTrainingConfig,
+    config: AutoencoderTraining,
     model: AutoencoderPatchCode,
     sampler: WindowSampler,
     made: GeneratedChunks | None,
@@ -221,7 +222,7 @@ def _batch(
     return latents, video
 
 
-def _initial_model(config: AutoencoderTrainingConfig, folder: Path) -> AutoencoderPatchCode:
+def _initial_model(config: AutoencoderTraining, folder: Path) -> AutoencoderPatchCode:
     """The untrained or taken-over model; kept in the run folder, as a run has one code for ever."""
     if not folder.exists():
         if config.start is None:
@@ -235,7 +236,7 @@ def _initial_model(config: AutoencoderTrainingConfig, folder: Path) -> Autoencod
     return initial
 
 
-def _taken_over(config: AutoencoderTrainingConfig, model: AutoencoderPatchCode) -> AutoencoderPatchCode:
+def _taken_over(config: AutoencoderTraining, model: AutoencoderPatchCode) -> AutoencoderPatchCode:
     stages = (tuple(model.config.stage_channels), tuple(model.config.stage_blocks))
     if stages == (config.stage_channels, config.stage_blocks):
         return model

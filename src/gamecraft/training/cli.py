@@ -26,10 +26,8 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "text": Task("gamecraft.training.text", "TextConfig", "train_text"),
-    "autoencoder": Task(
-        "gamecraft.training.autoencoder", "AutoencoderTrainingConfig", "train_autoencoder", run_key="output"
-    ),
+    "text": Task("gamecraft.training.text", "TextTraining", "train_text"),
+    "autoencoder": Task("gamecraft.training.autoencoder", "AutoencoderTraining", "train_autoencoder"),
     "depth": Task("gamecraft.training.depth", "DepthTraining", "train_depth"),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
     "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from gamecraft.dataset import ClipDataset
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
+from gamecraft.pictures import to_video
 from gamecraft.reprojection import fetch, reproject, transfer
 from gamecraft.training.autoencoder import psnr
 from gamecraft.training.loop import LoopSettings, run_loop
 from gamecraft.training.optimizers import Schedule
 from gamecraft.training.run import RunFolder
-from gamecraft.training.windows import to_video
 from gamecraft.worlds.builder import build_scene
 from gamecraft.worlds.true_depth import DepthCaster
 

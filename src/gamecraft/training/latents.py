@@ -25,8 +25,8 @@ from torch import Tensor
 
 from gamecraft.dataset import Clip, ClipDataset
 from gamecraft.errors import InputError
-from gamecraft.training.run import write_atomically
-from gamecraft.training.windows import to_video
+from gamecraft.files import write_atomically
+from gamecraft.pictures import to_video
 
 __all__ = ["LatentChunk", "LatentDataset", "encode_dataset"]
 
@@ -76,7 +76,7 @@ def encode_dataset(
                     f"shard {path.stem} of {dataset.folder} has clips of unequal length; a cache needs equal ones"
                 )
             chunks, images = (torch.stack(part) for part in zip(*encoded, strict=True))
-            with write_atomically(path) as temporary:
+            with write_atomically(path, durable=True) as temporary:
                 save_file({"chunks": chunks, "images": images}, temporary, {"chunk_frames": str(chunk_frames)})
         if on_shard is not None:
             on_shard(done + 1, len(shards))

@@ -6,7 +6,6 @@ weights and the optimizer in its checkpoint to resume exactly.
 
 import json
 import logging
-import os
 import re
 import shutil
 import signal
@@ -22,30 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from gamecraft.errors import CheckpointError
+from gamecraft.files import write_atomically
 
-__all__ = ["Ema", "RunFolder", "StopSignal", "write_atomically"]
+__all__ = ["Ema", "RunFolder", "StopSignal"]
 
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d{9})\.pt")
-
-
-@contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends without error the file is flushed to disk and renamed.
-
-    A reader therefore sees the old file or the whole new one, whenever the process dies.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    yield temporary
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class RunFolder:
@@ -75,7 +57,7 @@ class RunFolder:
         """
         target = self.path / f"checkpoint-{step:09d}.pt"
         try:
-            with write_atomically(target) as temporary:
+            with write_atomically(target, durable=True) as temporary:
                 torch.save({**state, "step": step}, temporary)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its zip writer
             raise self.not_saved(target, error) from error
@@ -96,7 +78,7 @@ class RunFolder:
 
     def remove_partial(self) -> None:
         """Give back the room of checkpoints whose writing was interrupted."""
-        for partial in self.path.glob("checkpoint-*.tmp"):
+        for partial in (*self.path.glob("checkpoint-*.tmp"), *self.path.glob(".checkpoint-*.tmp")):
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
             else:
@@ -155,7 +137,7 @@ class RunFolder:
         records = self.records()
         if self._resumed_step is not None:
             records = [record for record in records if record["step"] <= self._resumed_step]
-        with write_atomically(self.log_path) as temporary:
+        with write_atomically(self.log_path, durable=True) as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from gamecraft.errors import CheckpointError, InputError
-from gamecraft.training.run import RunFolder, StopSignal, write_atomically
+from gamecraft.files import write_atomically
+from gamecraft.training.run import RunFolder, StopSignal
 from gamecraft.training.text_data import CaptionPair, Description, caption_pair, caption_pairs, describe_worlds
 from gamecraft.training.text_measure import RETRIEVAL_CHOICES, TextReport, measure
 from gamecraft.training.text_networks import TextNetworks, tokenize
 from gamecraft.training.text_tokenizer import train_tokenizer
 
-__all__ = ["TextConfig", "train_text"]
+__all__ = ["TextTraining", "train_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _TOKENIZER_STEP = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
+class TextTraining:
     """A training of both text encoders; `recipes/mini_text.yaml` has the embedded model's."""
 
     run: str
@@ -74,7 +75,7 @@ class TextConfig:
             )
 
 
-def train_text(config: TextConfig) -> TextReport | None:
+def train_text(config: TextTraining) -> TextReport | None:
     """Train, save the encoders and tokenizers, and measure them; None when interrupted (call again to resume).
 
     Equal configurations give equal weights, interrupted or not, on one machine with one number of threads.
@@ -94,7 +95,7 @@ def train_text(config: TextConfig) -> TextReport | None:
 
 
 def _train(
-    config: TextConfig,
+    config: TextTraining,
     run: RunFolder,
     worlds: Sequence[Description],
     tokenizer: PreTrainedTokenizerBase,
@@ -128,23 +129,23 @@ def _train(
     return True
 
 
-def _descriptions(config: TextConfig, file: Path) -> list[Description]:
+def _descriptions(config: TextTraining, file: Path) -> list[Description]:
     """Of the training worlds; kept beside the checkpoints, since building the worlds takes longer than reading them."""
     if not file.exists():
-        with write_atomically(file) as temporary:
+        with write_atomically(file, durable=True) as temporary:
             temporary.write_text(json.dumps(describe_worlds(range(config.worlds))), encoding="utf-8")
     descriptions: list[Description] = json.loads(file.read_text(encoding="utf-8"))
     return descriptions
 
 
-def _tokenizer(config: TextConfig, worlds: Sequence[Description]) -> PreTrainedTokenizerBase:
+def _tokenizer(config: TextTraining, worlds: Sequence[Description]) -> PreTrainedTokenizerBase:
     """The same at every call: a resumed run trains it again."""
     pairs = caption_pairs(worlds, config.tokenizer_pairs, _batch_seed(config.seed, _TOKENIZER_STEP))
     texts = (text for pair in pairs for text in (pair.short, pair.long))
     return train_tokenizer(texts, config.vocabulary, config.max_length)
 
 
-def _networks(config: TextConfig, tokenizer: PreTrainedTokenizerBase) -> TextNetworks:
+def _networks(config: TextTraining, tokenizer: PreTrainedTokenizerBase) -> TextNetworks:
     layers = (config.language_layers, config.clip_layers)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -152,7 +153,7 @@ def _networks(config: TextConfig, tokenizer: PreTrainedTokenizerBase) -> TextNet
 
 
 def _losses(
-    config: TextConfig, pairs: Sequence[CaptionPair], tokenizer: PreTrainedTokenizerBase, networks: TextNetworks
+    config: TextTraining, pairs: Sequence[CaptionPair], tokenizer: PreTrainedTokenizerBase, networks: TextNetworks
 ) -> dict[str, Tensor]:
     # Half of the pairs set a short caption against a long one, the others two long ones.
     half = len(pairs) // 2
@@ -182,12 +183,12 @@ def _update(
     optimizer.step()
 
 
-def _learning_rate(config: TextConfig, step: int) -> float:
+def _learning_rate(config: TextTraining, step: int) -> float:
     warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
     return config.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
 
-def _identity(config: TextConfig) -> dict[str, Any]:
+def _identity(config: TextTraining) -> dict[str, Any]:
     """What may not change when a run is resumed: all but where things are and how often they are written."""
     free = ("run", "output", "measured_worlds", "log_every", "checkpoint_every")
     return {name: value for name, value in asdict(config).items() if name not in free}

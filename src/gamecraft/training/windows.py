@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["ClipSource", "WindowSampler", "to_video"]
+__all__ = ["ClipSource", "WindowSampler"]
 
 
 class ClipSource(Protocol):
@@ -53,8 +53,3 @@ class WindowSampler:
         if clip not in self._decoded:
             self._decoded[clip] = self._clips[clip].frames()
         return self._decoded[clip]
-
-
-def to_video(frames: Tensor) -> Tensor:
-    """uint8 [B, F, H, W, 3] to float32 [B, 3, F, H, W] in [-1, 1]."""
-    return frames.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
