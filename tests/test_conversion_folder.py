@@ -235,5 +235,5 @@ def test_parts_that_do_not_belong_together_are_refused(published: Path, tmp_path
 
 
 def test_an_embedded_model_has_no_published_form(model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="AutoencoderPatchCode; only AutoencoderKLHunyuanVideo has a published"):
+    with pytest.raises(CheckpointError, match="AutoencoderPatchCode'; only AutoencoderKLHunyuanVideo has a published"):
         plan_to_official(model_folder, tmp_path / "back", Options())

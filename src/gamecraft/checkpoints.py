@@ -5,18 +5,18 @@ side, so a missing, unexpected or misshapen tensor is always an error. Fused pro
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gamecraft.errors import CheckpointError, InputError
+from gamecraft.errors import CheckpointError
 from gamecraft.models.action_encoder import RAY_CHANNELS
 from gamecraft.models.transformer import GameCraftTransformer3DModel
-from gamecraft.torch_files import load_torch_file
+from gamecraft.torch_files import load_torch_file, named_tensors
 
 __all__ = [
     "check_tensors",
@@ -24,9 +24,15 @@ __all__ = [
     "convert_transformer_to_official",
     "official_layout",
     "read_official_transformer",
+    "tensor_shapes",
+    "without_memory",
 ]
 
+Model = TypeVar("Model", bound=nn.Module)
+
 StateDict = Mapping[str, Tensor]
+
+WEIGHT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn)
 
 # Published module -> ours. Several of ours: the published tensor is their concatenation along dimension 0.
 # "{}" is a block number.
@@ -149,9 +155,7 @@ def convert_transformer_to_official(config: Mapping[str, Any], state_dict: State
         CheckpointError: a tensor is missing, unexpected or of a shape that does not fit the configuration.
     """
     layout = official_layout(config)
-    expected = {
-        name: list(shape) for entry in layout.values() for name, shape in zip(entry.ours, entry.shapes, strict=True)
-    }
+    expected = {name: shape for entry in layout.values() for name, shape in zip(entry.ours, entry.shapes, strict=True)}
     check_tensors(state_dict, expected, "transformer")
     return {name: entry.join([state_dict[ours] for ours in entry.ours]) for name, entry in layout.items()}
 
@@ -173,12 +177,7 @@ def read_official_transformer(path: Path, *, weights: Literal["module", "ema"] =
     if not isinstance(content, Mapping) or not isinstance(content.get(weights), Mapping):
         found = list(content)[:10] if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(f"{files[0]}: expected an entry {weights!r} with the tensors; found {found}")
-    tensors = dict(content[weights])
-    if others := [str(name) for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise CheckpointError(
-            f"{files[0]}: {len(others)} entries of {weights!r} are no tensors: {', '.join(others[:10])}"
-        )
-    return tensors
+    return named_tensors(content[weights], f"{files[0]}, entry {weights!r}")
 
 
 def _swap_halves(tensor: Tensor) -> Tensor:
@@ -200,14 +199,8 @@ def _module_pairs(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, .
 
 def official_layout(config: Mapping[str, Any]) -> dict[str, Entry]:
     """Published tensor name -> what it consists of, for the model of this configuration."""
-    try:
-        with torch.device("meta"):
-            model = GameCraftTransformer3DModel.from_config(dict(config))
-    except (ValueError, ZeroDivisionError, RuntimeError, InputError) as error:
-        raise CheckpointError(
-            f"sizes that belong to no transformer of this kind: {str(error).splitlines()[0]}"
-        ) from error
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    model = without_memory(lambda: GameCraftTransformer3DModel.from_config(dict(config)), "transformer")
+    shapes = tensor_shapes(model)
     layout: dict[str, Entry] = {}
     for theirs, modules in _module_pairs(config):
         for suffix in ("", ".weight", ".bias"):
@@ -269,17 +262,55 @@ def _infer_config(state_dict: StateDict, rope_axes_dim: tuple[int, int, int]) ->
     }
 
 
-def check_tensors(state_dict: StateDict, expected: Mapping[str, list[int]], what: str) -> None:
+def without_memory(build: Callable[[], Model], what: str) -> Model:
+    """A model on the meta device.
+
+    Args:
+        build: makes it, with settings that may be damaged.
+        what: the model, for the message.
+
+    Raises:
+        CheckpointError: it cannot be built with its settings.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except Exception as error:  # the libraries raise many types for settings of the wrong kind
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise CheckpointError(f"{what}: settings that belong to no model of this kind: {reason}") from error
+
+
+def tensor_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes of a model's tensors."""
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+def check_tensors(state_dict: StateDict, expected: Mapping[str, Sequence[int]], what: str) -> None:
+    """Compare a model's tensors with the names and shapes that they must have.
+
+    Args:
+        expected: name -> shape.
+        what: the model, for the message.
+
+    Raises:
+        CheckpointError: some are missing, unexpected, of the wrong shape or of a type that weights do not have.
+    """
     missing = [name for name in expected if name not in state_dict]
     unexpected = [name for name in state_dict if name not in expected]
     misshapen = [
-        f"{name} {list(state_dict[name].shape)} instead of {shape}"
+        f"{name} {list(state_dict[name].shape)} instead of {list(shape)}"
         for name, shape in expected.items()
-        if name in state_dict and list(state_dict[name].shape) != shape
+        if name in state_dict and list(state_dict[name].shape) != list(shape)
     ]
+    mistyped = [f"{name} {tensor.dtype}" for name, tensor in state_dict.items() if tensor.dtype not in WEIGHT_DTYPES]
     problems = [
         f"{len(names)} {kind}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", misshapen))
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of the wrong shape", misshapen),
+            ("of a type that weights do not have", mistyped),
+        )
         if names
     ]
     if problems:

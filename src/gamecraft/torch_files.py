@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gamecraft.errors import CheckpointError
 from gamecraft.files import write_atomically
 
-__all__ = ["REMAP_BYTES", "load_torch_file", "write_torch_file"]
+__all__ = ["REMAP_BYTES", "load_torch_file", "named_tensors", "write_torch_file"]
 
 # Pages of a mapped file that were touched count as memory of the process until the mapping goes; a fresh mapping every
 # GiB keeps that small and costs nothing beside reading a GiB.
@@ -44,6 +44,23 @@ def load_torch_file(path: Path) -> Any:
             else "it is truncated, damaged or of another kind; download it again"
         )
         raise CheckpointError(f"{path}: not a readable weights-only torch file: {reason}") from error
+
+
+def named_tensors(content: Any, where: str) -> dict[str, Tensor]:
+    """What a file, or an entry of it, holds, as tensors by name.
+
+    Args:
+        where: the file, for the message.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{where}: expected named tensors, found {type(content).__name__}")
+    others = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
+    if others:
+        raise CheckpointError(f"{where}: {len(others)} of what it holds are no named tensors: {', '.join(others[:10])}")
+    return dict(content)
 
 
 def _mapped(path: Path) -> torch.UntypedStorage:

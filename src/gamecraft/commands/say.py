@@ -26,7 +26,7 @@ def _is_first(line: str) -> bool:
     """
     if world_size() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
-    from torch.distributed import DistError, TCPStore
+    from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     key = sha256(re.sub(r"\d+", "0", line).encode()).hexdigest()

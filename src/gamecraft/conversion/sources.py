@@ -7,16 +7,16 @@ the others in memory.
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gamecraft.errors import CheckpointError
-from gamecraft.torch_files import REMAP_BYTES, load_torch_file
+from gamecraft.torch_files import REMAP_BYTES, load_torch_file, named_tensors
 
-__all__ = ["DTYPES", "MappedSource", "SafetensorsSource", "TensorSource", "open_weights"]
+__all__ = ["DTYPES", "MappedSource", "SafetensorsSource", "TensorSource", "open_weights", "read_settings"]
 
 # names in the header of a safetensors file
 DTYPES = {
@@ -115,8 +115,23 @@ def open_weights(folder: Path, stem: str) -> TensorSource:
     if single.is_file():
         return SafetensorsSource((single,))
     if pickled.is_file():
-        return MappedSource(pickled, lambda: dict(load_torch_file(pickled)))
+        return MappedSource(pickled, lambda: named_tensors(load_torch_file(pickled), str(pickled)))
     raise CheckpointError(f"{folder}: expected {single.name}, {index.name} with its shards, or {pickled.name}")
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The content of a model's ``config.json``.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no JSON object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: expected a JSON object, found {type(content).__name__}")
+    return content
 
 
 def _header(file: Path) -> dict[str, tuple[str, list[int]]]:

@@ -24,7 +24,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gamecraft.checkpoints import check_tensors
+from gamecraft.checkpoints import check_tensors, tensor_shapes, without_memory
+from gamecraft.conversion.sources import read_settings
 from gamecraft.errors import CheckpointError
 
 __all__ = [
@@ -70,11 +71,16 @@ class TextTower:
     unused: re.Pattern[str]
 
     def read_config(self, folder: Path) -> PreTrainedConfig:
-        """The configuration of the text model in a folder, published or of the text model alone."""
+        """The configuration of the text model in a folder, published or of the text model alone.
+
+        Raises:
+            CheckpointError: it cannot be read, or is that of another model.
+        """
+        read_settings(folder / "config.json")
         try:
             config = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).partition("\n")[0]
+        except Exception as error:  # transformers raises many types for settings of the wrong kind
+            reason = " ".join(str(error).split())[:160]
             raise CheckpointError(f"{folder}: no readable config.json of a text encoder ({reason})") from error
         config = getattr(config, "text_config", config)
         if config.model_type != self.model_type:
@@ -102,10 +108,9 @@ class TextTower:
                 return self.prefix + name.removeprefix(prefix)
         return name
 
-    def _shapes(self, config: PreTrainedConfig) -> dict[str, list[int]]:
-        with torch.device("meta"):
-            model = self.model_class(config)
-        return {self.prefix + name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    def _shapes(self, config: PreTrainedConfig) -> dict[str, torch.Size]:
+        model = without_memory(lambda: self.model_class(config), self.model_class.__name__)
+        return {self.prefix + name: shape for name, shape in tensor_shapes(model).items()}
 
 
 LLAVA = TextTower(

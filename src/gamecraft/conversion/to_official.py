@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffusers import AutoencoderKLHunyuanVideo, ModelMixin
+
+from gamecraft.checkpoints import without_memory
 from gamecraft.conversion.component import Component, WeightFile, renames, safetensors_files, torch_file
 from gamecraft.conversion.layout import CLIP_FOLDER, LLAVA_FOLDER, TRANSFORMER_FILES, VAE_FOLDER, Variant
 from gamecraft.conversion.plan import Options, Plan
-from gamecraft.conversion.sources import TensorSource, open_weights
+from gamecraft.conversion.sources import TensorSource, open_weights, read_settings
 from gamecraft.conversion.text import CLIP, LLAVA, copy_tokenizer, llava_config, published_text_config, tokenizer_class
 from gamecraft.conversion.transformer import transformer_steps_to_official
 from gamecraft.conversion.vae import convert_vae_config_to_official, names_to_official
 from gamecraft.errors import CheckpointError
+from gamecraft.models.transformer import GameCraftTransformer3DModel
 
 __all__ = ["plan_to_official"]
 
@@ -28,7 +32,7 @@ def plan_to_official(source: Path, dest: Path, options: Options, *, variant: Var
     Raises:
         CheckpointError: a part is missing, damaged, or has no published counterpart.
     """
-    config = _read_config(source / "transformer", "GameCraftTransformer3DModel")
+    config = _read_config(source / "transformer", GameCraftTransformer3DModel)
     transformer = open_weights(source / "transformer", "diffusion_pytorch_model")
     model = Component(
         source=transformer,
@@ -36,7 +40,7 @@ def plan_to_official(source: Path, dest: Path, options: Options, *, variant: Var
         dtype=options.dtype,
         float32=("camera_net.",),
     )
-    vae_config = _read_config(source / "vae", "AutoencoderKLHunyuanVideo")
+    vae_config = _read_config(source / "vae", AutoencoderKLHunyuanVideo)
     vae_source = open_weights(source / "vae", "diffusion_pytorch_model")
     vae_names = names_to_official(vae_config, vae_source.metas)
     vae = Component(source=vae_source, steps=renames(vae_names), dtype=options.dtype)
@@ -73,15 +77,13 @@ def plan_to_official(source: Path, dest: Path, options: Options, *, variant: Var
     return Plan(description=description, sources=tuple(sources), files=tuple(files), finish=finish)
 
 
-def _read_config(folder: Path, expected: str) -> dict[str, Any]:
+def _read_config(folder: Path, expected: type[ModelMixin]) -> dict[str, Any]:
+    """All settings of a model; the file may leave out defaults."""
     file = folder / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a readable JSON file ({error})") from error
-    if config.get("_class_name") != expected:
-        raise CheckpointError(f"{file}: the model is {config.get('_class_name')}; only {expected} has a published form")
-    return config
+    content = read_settings(file)
+    if (name := content.get("_class_name")) != expected.__name__:
+        raise CheckpointError(f"{file}: the model is {name!r:.60}; only {expected.__name__} has a published form")
+    return dict(without_memory(lambda: expected.from_config(content), str(file)).config)
 
 
 def _json(content: dict[str, Any]) -> str:

@@ -4,8 +4,8 @@ Tensors have the same names on both sides, behind a prefix in the published file
 differently. The published tile sizes are no part of the weights, see `gamecraft.models.vae_tiling`.
 """
 
-import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import torch
 from diffusers import AutoencoderKLHunyuanVideo
 from torch import Tensor
 
-from gamecraft.checkpoints import check_tensors
+from gamecraft.checkpoints import check_tensors, tensor_shapes, without_memory
+from gamecraft.conversion.sources import read_settings
 from gamecraft.errors import CheckpointError
-from gamecraft.torch_files import load_torch_file
+from gamecraft.torch_files import load_torch_file, named_tensors
 
 __all__ = [
     "convert_vae_config_from_official",
@@ -68,11 +69,18 @@ def convert_vae_config_from_official(config: Mapping[str, Any]) -> dict[str, Any
             "published autoencoder: its config.json does not say mid_block_causal_attn=true; the attention of "
             "AutoencoderKLHunyuanVideo is always frame-causal, so this file cannot be converted"
         )
+    factor, channels = config["scaling_factor"], config["block_out_channels"]
+    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise CheckpointError(f"published autoencoder: scaling_factor is {factor!r:.40}; expected a number above 0")
+    if not isinstance(channels, list | tuple) or not channels:
+        raise CheckpointError(f"published autoencoder: block_out_channels is {channels!r:.40}; expected whole numbers")
     converted = {ours: config[theirs] for theirs, ours in SETTINGS.items() if theirs in config}
-    levels = len(config["block_out_channels"])
+    levels = len(channels)
     for setting, (theirs, ours) in BLOCKS.items():
-        if any(block != theirs for block in config.get(setting, ())):
-            raise CheckpointError(f"published autoencoder: {setting} is {config[setting]}; expected only {theirs!r}")
+        if config.get(setting, [theirs] * levels) != [theirs] * levels:
+            raise CheckpointError(
+                f"published autoencoder: {setting} is {config[setting]}; expected only {theirs!r}, {levels} times"
+            )
         converted[setting] = [ours] * levels
     known = {*SETTINGS, *BLOCKS, *TILES, "mid_block_causal_attn"}
     unknown = sorted(name for name in config if name not in known and not name.startswith("_"))
@@ -99,10 +107,9 @@ def names_from_official(config: Mapping[str, Any], tensors: Mapping[str, Tensor]
         CheckpointError: a tensor is missing, unexpected or of a shape that does not fit the configuration.
     """
     names = {name: name.replace(PREFIX, "") for name in tensors if name.startswith(PREFIX)}
-    left_out = [name for name in tensors if name not in names]
-    if left_out:
-        logger.warning("%d tensors beside the autoencoder are left out: %s", len(left_out), ", ".join(left_out[:10]))
     check_tensors({new: tensors[old] for old, new in names.items()}, _shapes(config), "published autoencoder")
+    if left_out := [name for name in tensors if name not in names]:
+        logger.warning("%d tensors beside the autoencoder are left out: %s", len(left_out), ", ".join(left_out[:10]))
     return names
 
 
@@ -114,15 +121,11 @@ def names_to_official(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
 
 def read_official_vae(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The published ``config.json`` and tensors (memory-mapped) of a folder ``hyvae``."""
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: not a readable JSON file ({error})") from error
-    content = load_torch_file(folder / "pytorch_model.pt")
+    config = read_settings(folder / "config.json")
+    file = folder / "pytorch_model.pt"
+    content = load_torch_file(file)
     tensors = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(tensors, Mapping):
-        raise CheckpointError(f"{folder / 'pytorch_model.pt'}: expected named tensors, found {type(tensors).__name__}")
-    return config, dict(tensors)
+    return config, named_tensors(tensors, str(file))
 
 
 def load_official_vae(folder: Path, dtype: torch.dtype | None = None) -> AutoencoderKLHunyuanVideo:
@@ -141,7 +144,5 @@ def load_official_vae(folder: Path, dtype: torch.dtype | None = None) -> Autoenc
     return (vae if dtype is None else vae.to(dtype)).eval()
 
 
-def _shapes(config: Mapping[str, Any]) -> dict[str, list[int]]:
-    with torch.device("meta"):
-        vae = AutoencoderKLHunyuanVideo.from_config(dict(config))
-    return {name: list(tensor.shape) for name, tensor in vae.state_dict().items()}
+def _shapes(config: Mapping[str, Any]) -> dict[str, torch.Size]:
+    return tensor_shapes(without_memory(lambda: AutoencoderKLHunyuanVideo.from_config(dict(config)), "autoencoder"))
