@@ -1,5 +1,5 @@
 """Builds the published 13B transformer with random weights, its blocks' matrices in fp8, and runs one denoising step on
-the CPU; reports seconds and peak memory as JSON. Linux only (memory is read from /proc). Needs 18 GB free.
+the CPU; reports seconds and peak memory as JSON. Linux only (memory is read from /proc). Needs 18.5 GB free.
 
     python benchmarks/full_size_step.py --height 96 --width 160
     python benchmarks/full_size_step.py --dual 1 --single 1 --heads 2     # a quick try of the script itself
@@ -10,14 +10,18 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from gamecraft.apply_runtime import block_linears
 from gamecraft.denoising import Conditioning, denoise
+from gamecraft.files import write_atomically
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.fp8_weights import keep_in_fp8
@@ -26,7 +30,7 @@ from gamecraft.published import PublishedAction
 from gamecraft.published_play import action_tracks
 from gamecraft.rays import chunk_rays
 
-SPARE = 1.5e9  # bytes beside the weights, for activations and one matrix in bfloat16
+SPARE = 2e9  # bytes beside the weights, for the libraries, activations and one matrix in bfloat16
 
 
 def main() -> int:
@@ -49,15 +53,22 @@ def main() -> int:
     if free < needed:
         print(f"error: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", file=sys.stderr)
         return 2
-    started = time.perf_counter()
-    fill(model)
-    build = time.perf_counter() - started
-    loaded = _memory("VmRSS", Path("/proc/self/status"))
-    started = time.perf_counter()
-    finite = step(model, args)
-    seconds = time.perf_counter() - started
+    columns = (TextColumn("{task.description:>6}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        parameters, blocks = sum(p.numel() for p in model.parameters()), args.dual + args.single
+        building, stepping = bar.add_task("build", total=parameters), bar.add_task("step", total=blocks, start=False)
+        started = time.perf_counter()
+        fill(model, lambda numbers: bar.advance(building, numbers))
+        build = time.perf_counter() - started
+        loaded = _memory("VmRSS", Path("/proc/self/status"))
+        for block in (*model.transformer_blocks, *model.single_transformer_blocks):
+            block.register_forward_hook(lambda *_: bar.advance(stepping))
+        bar.start_task(stepping)
+        started = time.perf_counter()
+        finite = step(model, args)
+        seconds = time.perf_counter() - started
     report = {
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
         "fp8_parameters": sum(module.weight.numel() for module in block_linears(model).values()),
         "size": [args.frames, args.height, args.width],
         "threads": torch.get_num_threads(),
@@ -70,12 +81,17 @@ def main() -> int:
     text = json.dumps(report, indent=2)
     print(text)
     if args.output:
-        args.output.write_text(text + "\n")
+        with write_atomically(args.output) as temporary:
+            temporary.write_text(text + "\n")
     return 0
 
 
-def fill(model: GameCraftTransformer3DModel) -> None:
-    """Random numbers in place of the meta tensors, one tensor in memory at a time beside the result."""
+def fill(model: GameCraftTransformer3DModel, on_tensor: Callable[[int], None]) -> None:
+    """Random numbers in place of the meta tensors, one tensor in memory at a time beside the result.
+
+    Args:
+        on_tensor: hears how many numbers each tensor has, once it is filled.
+    """
     linears = block_linears(model)
     random = torch.Generator().manual_seed(0)
     for name, module in model.named_modules():
@@ -90,6 +106,7 @@ def fill(model: GameCraftTransformer3DModel) -> None:
             elif name.startswith("action_encoder"):
                 values = values.float()
             module._parameters[key] = nn.Parameter(values, requires_grad=False)
+            on_tensor(values.numel())
     model.eval()
     keep_in_fp8(linears.values(), torch.bfloat16)
 
@@ -120,7 +137,7 @@ def step(model: GameCraftTransformer3DModel, args: argparse.Namespace) -> bool:
 
 def _bytes_of(model: GameCraftTransformer3DModel) -> float:
     quantised = sum(module.weight.numel() for module in block_linears(model).values())
-    return 2.0 * sum(p.numel() for p in model.parameters()) - quantised
+    return float(2 * sum(p.numel() for p in model.parameters()) - quantised)
 
 
 def _memory(field: str, file: Path = Path("/proc/meminfo")) -> float:
