@@ -47,7 +47,7 @@ train() {
         --set data="$DATA/doom" --set held_out="$DATA/doom_heldout" --set text="$MODEL" \
         --set autoencoder="$MODEL/vae" --set depth="$MODEL/depth_estimator" \
         --set init_from="$MODEL/transformer" "$@"
-    gamecraft package --transformer "$RUN/transformer" --vae "$MODEL/vae" --text "$MODEL" \
+    gamecraft package --transformer "$RUN/transformer" --autoencoder "$MODEL/vae" --text "$MODEL" \
         --depth "$MODEL/depth_estimator" --output "$TUNED"
 }
 

@@ -124,7 +124,7 @@ def test_package_puts_parts_together(
     parts = [
         "--transformer",
         f"{model_folder}/transformer",
-        "--vae",
+        "--autoencoder",
         f"{model_folder}/vae",
         "--text",
         str(model_folder),

@@ -140,8 +140,8 @@ COMMANDS = {
         "gamecraft.commands.package",
         "trained parts become a model folder",
         (
-            "gamecraft package --transformer runs/transformer/transformer --vae runs/mini_vae/vae --text runs/text "
-            "--depth runs/mini_depth/depth --output models/mine",
+            "gamecraft package --transformer runs/transformer/transformer --autoencoder runs/mini_vae/vae "
+            "--text runs/text --depth runs/mini_depth/depth --output models/mine",
         ),
     ),
     "evaluate": Command(

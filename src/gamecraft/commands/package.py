@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gamecraft package`."""
     for name, text in (
         ("transformer", "transformer folder"),
-        ("vae", "autoencoder folder"),
+        ("autoencoder", "autoencoder folder"),
         ("text", "folder with both text encoders and tokenizers"),
         ("output", "the folder to write, a new one"),
     ):
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = {"num_inference_steps": args.steps, "guidance_scale": args.guidance}
     assemble(
         args.transformer,
-        args.vae,
+        args.autoencoder,
         args.text,
         args.output,
         depth=args.depth,
