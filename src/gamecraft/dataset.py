@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gamecraft.errors import InputError
+from gamecraft.files import write_atomically
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.video import read_video, write_video
 
@@ -108,10 +109,8 @@ class ClipWriter:
                     f"{folder} holds a dataset with other settings: {existing}, wanted {index}; choose another folder"
                 )
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".tmp")
-            partial.write_text(json.dumps(index, indent=2))
-            os.replace(partial, path)
+            with write_atomically(path) as temporary:  # several processes may begin a dataset at the same time
+                temporary.write_text(json.dumps(index, indent=2))
         self.fps = fps
 
     def has(self, shard: int) -> bool:
