@@ -116,7 +116,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown trajectory format '\.csv'; use"):
         write_trajectory(WALK, tmp_path / "walk.csv")
     with pytest.raises(InputError, match="cannot write the trajectory"):
-        write_trajectory(WALK, tmp_path / "none" / "walk.txt")
+        write_trajectory(WALK, tmp_path / "bad.txt" / "walk.txt")
 
 
 def test_a_plot_is_a_png_that_shows_every_path(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gamecraft.errors import InputError
+from gamecraft.files import write_atomically
 from gamecraft.rotations import quaternions_to_rotations, rotations_to_quaternions
 from gamecraft.trajectory import Trajectory
 
@@ -38,14 +39,15 @@ def read_trajectory(path: str | Path) -> Trajectory:
 
 
 def write_trajectory(trajectory: Trajectory, path: str | Path) -> None:
-    """Write a trajectory in the format of the file name's ending.
+    """Write a trajectory in the format of the file name's ending; the file is whole or absent.
 
     Raises:
         InputError: the ending is none of .txt, .tum, .json, or the file cannot be written.
     """
     text = format_trajectory(trajectory, Path(path).suffix)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        with write_atomically(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write the trajectory {path}: {error}") from None
 

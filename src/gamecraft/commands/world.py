@@ -41,10 +41,9 @@ def run(args: argparse.Namespace) -> int:
     from gamecraft.actions import motion, parse_script
     from gamecraft.commands.progress import frame_progress
     from gamecraft.contact_sheet import Cell, sample_frames, write_sheet
-    from gamecraft.files import write_atomically
     from gamecraft.output_files import OutputFiles
     from gamecraft.trajectory import Trajectory
-    from gamecraft.trajectory_io import format_trajectory
+    from gamecraft.trajectory_io import write_trajectory
     from gamecraft.video import VideoWriter
 
     output = OutputFiles(video=args.output)
@@ -66,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     write_sheet(output.sheet, cells)
     trajectory = Trajectory(poses=np.stack(poses), times=np.arange(len(poses)) / args.fps)
     path = output.video.with_suffix(".trajectory.json")
-    with write_atomically(path) as temporary:
-        temporary.write_text(format_trajectory(trajectory, ".json"))
+    write_trajectory(trajectory, path)
     print(f"{output.video}: {len(actions)} frames in {world.scene.theme} world {world.scene.seed}")
     print(f"{output.sheet}: contact sheet\n{path}: camera poses")
     return 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-__all__ = ["GROUPS", "METRICS", "Metric", "metric_named", "seen_by"]
+__all__ = ["METRICS", "Metric", "metric_named", "seen_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +39,6 @@ METRICS = {
     "seconds": Metric(label="seconds per chunk", better="lower"),
     "latency": Metric(label="seconds to the first chunk", better="lower"),
     "memory": Metric(label="peak memory, GB", better="lower", digits=2),
-}
-
-GROUPS = {
-    "motion": ("follows", "rpe_translation", "rpe_rotation", "ate"),
-    "frames": ("rpe_translation_1", "rpe_rotation_1"),
-    "pictures": ("psnr", "ssim", "sharpness"),
-    "dynamics": ("dynamic", "consistency"),
-    "revisit": ("revisit",),
-    "response": ("gain", "delay"),
-    "speed": ("seconds", "latency", "memory"),
 }
 
 
