@@ -1,5 +1,8 @@
 """Predictions are counted from the networks themselves, and the doctor's advice follows from them."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -69,6 +72,24 @@ def test_the_first_preset_that_fits_is_chosen() -> None:
     assert list(choose_preset(WORK, 1e9)[1]) == list(PRESETS)
 
 
+def test_a_preset_needs_main_memory_for_what_it_keeps_there() -> None:
+    chosen = [choose_preset(WORK, 12e9, gigabytes * 1e9)[0] for gigabytes in (64, 28, 16)]
+    assert chosen == ["low-vram", "low-vram", None]  # 20 - 8 + 1 + 15 GB
+    assert choose_preset(WORK, 100e9, 1e9)[0] == "full"
+
+
+def test_a_cache_needs_room_for_what_it_keeps() -> None:
+    work = dataclasses.replace(WORK, transformer=dataclasses.replace(WORK.transformer, token_bytes=1e9, layers=3))
+
+    def kept(cache: str, **options: Any) -> float:
+        found = estimate(work, Runtime(cache=cache, **options), DEVICE, steps=50, guided=True)
+        return found.memory.get("step cache", 0.0) / 1e9
+
+    assert [kept(cache) for cache in ("none", "published", "taylorseer-lite", "taylorseer")] == [0, 2, 0, 12]
+    assert kept("taylorseer", branches="parallel") == 6
+    assert kept("taylorseer", ulysses=2) == 6
+
+
 def test_cards_are_found_by_their_full_names() -> None:
     assert device_named("NVIDIA GeForce RTX 4090") is DEVICES["rtx4090"]
     assert device_named("h100") is DEVICES["h100"]
@@ -92,6 +113,8 @@ def test_the_embedded_model_is_predicted(capsys: pytest.CaptureFixture[str]) -> 
         (["--gpu", "a100", "--steps", "0"], "--steps is 0"),
         (["--gpu", "a100", "--model", "mini", "--height", "100"], "160x100 pixels; expected multiples of 16"),
         (["--gpu", "a100", "--gpus", "0"], "--gpus is 0"),
+        (["--gpu", "a100", "--gpus", "5"], "ulysses 5 does not divide the 24 heads; 1, 2, 3, 4, 6, 8, 12, 24 do"),
+        (["--gpu", "a100", "--gpus", "3", "--branches", "parallel"], "ulysses 1 x ring 1 x 2 for branches parallel"),
         (["--gpu", "a100", "--utilisation", "2"], "--utilisation is 2"),
     ],
 )

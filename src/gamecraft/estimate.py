@@ -65,6 +65,7 @@ class Costs:
         quantisable_bytes: those of them that one byte can hold.
         live_bytes: largest sum of what lives at once beside the weights.
         largest_group: bytes of its largest part that is moved at once when blocks are offloaded.
+        token_bytes, layers: of a transformer: one float32 feature map of all tokens, and how often attention gives one.
     """
 
     flop: float = 0.0
@@ -72,6 +73,8 @@ class Costs:
     quantisable_bytes: float = 0.0
     live_bytes: float = 0.0
     largest_group: float = 0.0
+    token_bytes: float = 0.0
+    layers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,12 @@ class Estimate:
     Attributes:
         memory: bytes by what needs them; the sum is the peak.
         seconds: by what takes them; the sum is the chunk.
+        offloaded: bytes of main memory for the weights that wait there.
     """
 
     memory: dict[str, float]
     seconds: dict[str, float]
+    offloaded: float
 
 
 def estimate(work: Work, runtime: Runtime, device: Assumptions, *, steps: int, guided: bool) -> Estimate:
@@ -121,8 +126,12 @@ def estimate(work: Work, runtime: Runtime, device: Assumptions, *, steps: int, g
     }
     if runtime.offload in ("group", "leaf", "disk"):  # the next block comes while one computes
         seconds["transfers"] = max(0.0, seconds["transfers"] - seconds["transformer"])
+    halves = 2 if guided and runtime.branches != "parallel" else 1
     memory = {"weights": weights, "activations": live, "reserve": device.reserve_gb * GB}
-    return Estimate(memory=memory, seconds=seconds)
+    if kept := _kept(runtime.cache, work.transformer) * halves / shared:
+        memory["step cache"] = kept
+    offloaded = 0.0 if runtime.offload in ("none", "disk") else sum(stored.values())
+    return Estimate(memory=memory, seconds=seconds, offloaded=offloaded)
 
 
 def _full_steps(cache: str, steps: int) -> int:
@@ -132,6 +141,12 @@ def _full_steps(cache: str, steps: int) -> int:
     if cache == "taylorseer-lite":
         return sum(step < 3 or step % 5 == 4 for step in range(steps))
     return steps
+
+
+def _kept(cache: str, transformer: Costs) -> float:
+    """Bytes that a step cache keeps for one half of guidance; two velocities are too small to count."""
+    maps = {"taylorseer": 2 * transformer.layers, "first-block": 3, "published": 1}
+    return maps.get(cache, 0) * transformer.token_bytes
 
 
 def _stored(costs: Costs, name: str, runtime: Runtime) -> float:
@@ -154,6 +169,8 @@ def count_transformer(config: Mapping[str, Any], frames: int, rows: int, columns
         quantisable_bytes=whole("quantisable_bytes"),
         live_bytes=one.live_bytes,
         largest_group=max(two.weight_bytes, other.weight_bytes) - one.weight_bytes,
+        token_bytes=one.token_bytes,
+        layers=dual + single,
     )
 
 
@@ -181,7 +198,11 @@ def _count_pass(config: Mapping[str, Any], frames: int, rows: int, columns: int,
         counted = _run(model, timestep=torch.empty(1), encoder_attention_mask=None, return_dict=False, **typed)
     quantisable = sum(2.0 * module.weight.numel() for module in block_linears(model).values())
     return Costs(
-        flop=counted[0], live_bytes=counted[1], weight_bytes=_weight_bytes(model), quantisable_bytes=quantisable
+        flop=counted[0],
+        live_bytes=counted[1],
+        weight_bytes=_weight_bytes(model),
+        quantisable_bytes=quantisable,
+        token_bytes=4.0 * tokens * width,
     )
 
 

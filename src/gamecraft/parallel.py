@@ -42,10 +42,7 @@ def ranks_together(runtime: Runtime, device: torch.device) -> Iterator[None]:
         GameCraftError: another process ended or does not answer.
     """
     if world_size() != runtime.ranks:
-        raise InputError(
-            f"{world_size()} processes were started, but ulysses {runtime.ulysses} x ring {runtime.ring}"
-            f"{' x 2 for branches parallel' if runtime.branches == 'parallel' else ''} needs {runtime.ranks}"
-        )
+        raise InputError(f"{world_size()} processes were started, but {runtime.sharing} needs {runtime.ranks}")
     if runtime.ranks == 1:
         yield
         return
@@ -90,10 +87,7 @@ def share_work(pipe: GameCraftPipeline, runtime: Runtime) -> None:
     Raises:
         InputError: the heads cannot be divided like that.
     """
-    heads = pipe.transformer.config.num_attention_heads
-    if heads % runtime.ulysses:
-        fitting = [str(n) for n in range(1, heads + 1) if heads % n == 0]
-        raise InputError(f"ulysses {runtime.ulysses} does not divide the {heads} heads; {', '.join(fitting)} do")
+    runtime.check_heads(pipe.transformer.config.num_attention_heads)
     halves = 2 if runtime.branches == "parallel" else 1
     kind = "cuda" if dist.get_backend() == "nccl" else "cpu"
     mesh = init_device_mesh(

@@ -146,6 +146,22 @@ class Runtime:
         """Processes that one video needs."""
         return self.ulysses * self.ring * (2 if self.branches == "parallel" else 1)
 
+    @property
+    def sharing(self) -> str:
+        """How `ranks` comes about, for messages."""
+        halves = " x 2 for branches parallel" if self.branches == "parallel" else ""
+        return f"ulysses {self.ulysses} x ring {self.ring}{halves}"
+
+    def check_heads(self, heads: int) -> None:
+        """Refuse a model whose heads cannot be shared out among the ranks.
+
+        Raises:
+            InputError: says how many ranks can.
+        """
+        if heads % self.ulysses:
+            fitting = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+            raise InputError(f"ulysses {self.ulysses} does not divide the {heads} heads; {fitting} do")
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
         """A preset with some options changed.

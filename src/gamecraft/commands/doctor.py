@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gamecraft.estimate import Work
+    from gamecraft.estimate import Estimate, Work
 
 __all__ = ["add_arguments", "choose_preset", "run"]
 
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     for gpu in gpus:
         print(f"GPU {gpu.name}, {gpu.total_memory / _GB:.0f} GB")
+    print("optional packages:")
     for package, purpose in _PACKAGES.items():
         there = "installed" if importlib.util.find_spec(package) else f"not installed: pip install {package}"
         print(f"  {purpose:<28} {there}")
@@ -53,29 +55,38 @@ def run(args: argparse.Namespace) -> int:
     if not room:
         stored = work.transformer.weight_bytes - work.transformer.quantisable_bytes / 2
         print(
-            f"published 13B model: no GPU. On the CPU its transformer takes {stored / _GB:.0f} GB with --weights fp8 "
-            f"and {work.transformer.flop / 1e12:.0f} TFLOP a step, hours for a chunk"
+            f"published 13B model: no GPU. On the CPU its transformer takes {stored / _GB:.0f} GB with --weights fp8, "
+            f"and a chunk of {model.width}x{model.height} {2 * model.steps} passes of "
+            f"{work.transformer.flop / 1e12:.0f} TFLOP, which are hours each"
         )
         return 0
-    name, needs = choose_preset(work, room)
-    for preset, needed in needs.items():
-        print(f"  --runtime {preset:<10} needs {needed / _GB:5.1f} GB of {room / _GB:.1f}")
-    fits = f"--runtime {name}" if name else "no preset fits at 1216x704; try a smaller --height and --width"
-    print(f"published 13B model: {fits}")
+    print(f"published 13B model, {model.frames} frames of {model.width}x{model.height} with guidance, by counting:")
+    name, needs = choose_preset(work, room, memory)
+    for preset, found in needs.items():
+        needed = f"{sum(found.memory.values()) / _GB:5.1f} GB of {room / _GB:.1f}"
+        main = f" and {found.offloaded / _GB:.1f} GB of {memory / _GB:.1f} main memory" if found.offloaded else ""
+        print(f"  --runtime {preset:<10} needs {needed}{main}{'  <- use this' if preset == name else ''}")
+    if name is None:
+        print("no preset fits; a smaller --height and --width need less of the GPU")
     return 0
 
 
-def choose_preset(work: "Work", room: float) -> tuple[str | None, dict[str, float]]:
-    """The first preset, from the one that wants most, that fits into ``room`` bytes; and what each needs."""
+def choose_preset(work: "Work", room: float, main: float = math.inf) -> tuple[str | None, "dict[str, Estimate]"]:
+    """The first preset, from the one that wants most, that fits.
+
+    Args:
+        room, main: bytes of a GPU, and of main memory.
+
+    Returns:
+        its name, or None, and what each of them needs.
+    """
     from gamecraft.estimate import Assumptions, estimate
     from gamecraft.runtime import PRESETS, Runtime
 
     device = Assumptions(peak_tflops=1.0, memory_gb=room / _GB)  # only the memory is asked for
-    needs = {
-        name: sum(estimate(work, Runtime.preset(name), device, steps=1, guided=True).memory.values())
-        for name in PRESETS
-    }
-    return next((name for name, needed in needs.items() if needed <= room), None), needs
+    needs = {name: estimate(work, Runtime.preset(name), device, steps=1, guided=True) for name in PRESETS}
+    fitting = [name for name, each in needs.items() if sum(each.memory.values()) <= room and each.offloaded <= main]
+    return next(iter(fitting), None), needs
 
 
 def _main_memory() -> float:
