@@ -36,7 +36,7 @@ class Borders:
     name: ClassVar[str] = "borders"
     version: ClassVar[int] = 1
 
-    hud: float = 0.02
+    hud: float = 0.015
     bar: float = 0.02
     slack: float = 0.01
 

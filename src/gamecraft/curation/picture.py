@@ -29,7 +29,7 @@ class Picture:
 
     luma: float = 0.035
     bright: float = 0.25
-    sharpness: float = 0.145
+    sharpness: float = 0.165
     change: float = 0.0015
     still: float = 0.8
 

@@ -37,7 +37,7 @@ class Scenes:
 
     ratio: float = 1.6
     content: float = 8.0
-    residual: float = 0.6
+    residual: float = 0.65
     residual_ratio: float = 1.4
     window: int = 2
     min_frames: int = 3
