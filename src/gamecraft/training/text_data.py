@@ -18,13 +18,12 @@ _EXCHANGEABLE = ("time", "weather", "palette")
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPair:
-    """Two short and two long captions of one world, each pair worded independently."""
+    """A short and a long caption of one world, and a long one that is worded independently."""
 
     theme: int
     """Index of the theme among all."""
     short: str
     long: str
-    other_short: str
     other_long: str
 
 
@@ -36,9 +35,9 @@ def describe_worlds(seeds: Iterable[int]) -> list[Description]:
 def caption_pair(description: Description, wording: int) -> CaptionPair:
     """Captions of a world; `wording` seeds both wordings."""
     short, long = captions(description, 2 * wording)
-    other_short, other_long = captions(description, 2 * wording + 1)
+    _, other_long = captions(description, 2 * wording + 1)
     theme = list(THEMES).index(description["theme"])
-    return CaptionPair(theme=theme, short=short, long=long, other_short=other_short, other_long=other_long)
+    return CaptionPair(theme=theme, short=short, long=long, other_long=other_long)
 
 
 def caption_pairs(descriptions: Sequence[Description], count: int, seed: int) -> Iterator[CaptionPair]:
