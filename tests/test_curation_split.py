@@ -74,7 +74,7 @@ def test_a_turn_that_flow_explains_is_no_cut(tmp_path: Path) -> None:
     store = Store(tmp_path)
     columns = {name: [0.1] * 40 for name in COLUMNS} | {"hash": ["0" * 16] * 40, "content": [10.0] * 40}
     columns["content"][20] = 50.0
-    for residual, cuts in ((0.1, []), (0.6, [20])):
+    for residual, cuts in ((0.1, []), (0.8, [20])):
         columns["residual"][20] = residual
         store.write("measure", "a/0", columns)
         assert Scenes().process(Unit(name="a", inputs={"segments": ["a/0"]}), store)["cuts"] == cuts

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -55,7 +57,8 @@ class Runner:
             return
         if self._pool is None:
             # Forked processes would share the threads' locks of the libraries that are already loaded.
-            self._pool = ProcessPoolExecutor(self._processes, multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._processes, spawn, initializer=_end_with_parent)
         waiting = list(reversed(due))
         running: set[Future[None]] = set()
         while waiting or running:
@@ -65,6 +68,18 @@ class Runner:
             for future in finished:
                 future.result()
                 yield
+
+
+def _end_with_parent() -> None:
+    """Let no worker outlive a run that was killed: it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(stage: Stage, unit: Unit, folder: Path) -> None:
