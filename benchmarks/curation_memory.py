@@ -2,9 +2,9 @@
 
     python benchmarks/curation_memory.py --folder /tmp/memory --minutes 10 --times 12
 
-Records Doom, repeats that recording without encoding it again, and curates both, each in a process of its own with one
-worker; prints the peak memory of each, the processor time of every stage and its multiple of real time. The repeats are
-duplicates, which is why the stages after `duplicates` have as much to do in both.
+Records Doom, repeats that recording without encoding it again, and curates both; prints the peak memory of the largest
+process, the processor time of every stage and its multiple of real time. The repeats are duplicates, which is why the
+stages after `duplicates` have as much to do in both.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="recordings and datasets; continues what is there")
     parser.add_argument("--minutes", type=float, default=10, help="of the short recording; default: %(default)s")
     parser.add_argument("--times", type=int, default=12, help="repeats in the long one; default: %(default)s")
+    parser.add_argument("--processes", type=int, default=1, help="of each curation; default: %(default)s")
     args = parser.parse_args()
     gamecraft = [sys.executable, "-m", "gamecraft"]
     size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--seconds", str(60 * args.minutes)]
@@ -37,6 +38,7 @@ def main() -> None:
         repeat(short, long, args.times)
     for video in (short, long):
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
+        settings += ["--processes", str(args.processes)]
         output = args.folder / f"dataset_{video.parent.name}"
         started = time.monotonic()
         peak = peak_memory([*gamecraft, "curate", str(video), "--output", str(output), *settings])
@@ -73,7 +75,7 @@ def repeat(short: Path, long: Path, times: int) -> None:
 
 
 def peak_memory(command: list[str]) -> int:
-    """Run a command to its end; the largest resident memory of its process, in bytes."""
+    """Run a command to its end; the largest resident memory of its process or of one it started, in bytes."""
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
