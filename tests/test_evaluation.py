@@ -428,8 +428,7 @@ def test_command_exports_starts_and_scores_videos_made_from_them(
     assert away == pytest.approx(0.2 * np.arange(1, 10), abs=1e-4)
     for name in ("start000-w", "start001-w"):
         (starts / f"{name}.history.mp4").rename(starts / f"{name}.mp4")  # as good as any video of nine frames
-    arguments = parsed(*suite, "--model", f"videos:{starts}", "--output", str(output))
-    assert arguments.handler(arguments) == 0
+    assert cli.run(parsed(*suite, "--model", f"videos:{starts}", "--output", str(output))) == 0
     shown = capsys.readouterr().out
     assert "PSNR" in shown
     assert "not computed: FVD" in shown
