@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "data", metavar="DATASET", help="dataset folder, as `gamecraft render` and `gamecraft curate` write it"
     )
     parser.add_argument("clip", type=int, metavar="CLIP", help="number of the clip, from 0")
-    parser.add_argument("--output", metavar="FOLDER", default="outputs", help="default: %(default)s")
+    parser.add_argument(
+        "--output", metavar="FOLDER", default="outputs", help="where the pictures go; default: %(default)s"
+    )
     parser.add_argument("--rerun", action="store_true", help="also write a .rrd for the rerun viewer")
 
 

@@ -5,11 +5,19 @@ from pathlib import Path
 
 __all__ = ["add_arguments", "run"]
 
-_SIZES = {"seconds": float, "fps": int, "width": int, "height": int, "seed": int}
+_HELP = {
+    "seconds": "length of each recording",
+    "fps": "frames per second",
+    "width": "width in pixels",
+    "height": "height in pixels",
+    "seed": "of the random play",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gamecraft record`."""
+    from gamecraft.curation.record import RecordSettings
+
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--doom", nargs="+", metavar="MAP", help="Freedoom maps, such as freedoom1/e1m1")
     source.add_argument("--world", nargs="+", type=int, metavar="SEED", help="seeds of low-poly worlds")
@@ -18,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--theme", metavar="NAME", help="theme of the worlds; each seed's own by default")
     parser.add_argument("--hud", action="store_true", help="Doom with status bar and weapon")
     parser.add_argument("--inputs", metavar="CSV", help="the input log of the one imported video")
-    defaults = {"seconds": 60.0, "fps": 24, "width": 640, "height": 360, "seed": 0}
-    for name, kind in _SIZES.items():
-        parser.add_argument(f"--{name}", type=kind, default=defaults[name], metavar="N", help="default: %(default)s")
+    for name, text in _HELP.items():
+        default = getattr(RecordSettings, name)
+        parser.add_argument(
+            f"--{name}", type=type(default), default=default, metavar="N", help=f"{text}; default: %(default)g"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         for video in args.videos:
             print(import_recording(folder, Path(video), Path(args.inputs) if args.inputs else None))
         return 0
-    settings = RecordSettings(**{name: getattr(args, name) for name in _SIZES}, hud=args.hud)
+    settings = RecordSettings(**{name: getattr(args, name) for name in _HELP}, hud=args.hud)
     sources = args.doom or args.world
     with frame_progress(settings.frames * len(sources)) as update:
         for number, source in enumerate(sources):
