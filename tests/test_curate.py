@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from curation_material import LENS, pan, write_raw
 from gamecraft.actions import actions_from_json
 from gamecraft.cli import main
+from gamecraft.commands.curate import _SHORTCUTS
 from gamecraft.curation.curate import curate
 from gamecraft.curation.settings import CurationSettings, load_settings
 from gamecraft.dataset import ClipDataset, ClipWriter
@@ -180,6 +182,11 @@ def test_when_nothing_is_left_there_is_one_line(raw: Path, tmp_path: Path, capsy
     assert "scenes.ratio" in capsys.readouterr().err
     assert main(["curate", str(raw), "--output", str(tmp_path / "out"), "--redo", "lens"]) == 2
     assert "no stage 'lens' to redo; the stages are sources, measure" in capsys.readouterr().err
+
+
+def test_help_names_the_defaults() -> None:
+    for key, _, text in _SHORTCUTS.values():
+        assert text.endswith(f"default: {attrgetter(key)(CurationSettings())}")
 
 
 def test_other_peoples_datasets_are_left_alone(raw: Path, tmp_path: Path, settings: CurationSettings) -> None:

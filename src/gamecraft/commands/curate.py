@@ -9,12 +9,12 @@ from pathlib import Path
 __all__ = ["add_arguments", "run"]
 
 _SHORTCUTS = {
-    "fps": ("measure.fps", int, "frames per second of the clips"),
-    "frames": ("split.frames", int, "frames of a clip"),
-    "width": ("write.width", int, "pixels"),
-    "height": ("write.height", int, "pixels"),
-    "poses": ("poses.source", str, "sfm, recorded or a plug-in module:function"),
-    "captions": ("captions.source", str, "template, transformers, endpoint or a plug-in module:function"),
+    "fps": ("measure.fps", int, "frames per second of the clips; default: 24"),
+    "frames": ("split.frames", int, "frames of a clip; default: 144"),
+    "width": ("write.width", int, "of the clips, in pixels; default: 160"),
+    "height": ("write.height", int, "of the clips, in pixels; default: 96"),
+    "poses": ("poses.source", str, "sfm, recorded or module:function; default: sfm"),
+    "captions": ("captions.source", str, "template, transformers, endpoint or module:function; default: template"),
 }
 
 
