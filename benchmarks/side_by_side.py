@@ -13,9 +13,10 @@ reported. The others add a step cache, whose error against "ours" is reported; "
 are the published schedule, which takes effect with 50 steps alone. With random weights the errors of caches say nothing
 about those of a trained model.
 
-A chunk is everything from poses and encoded prompts to pixels: 9 latents after 9 of history, with guidance. Each round
-starts a fresh process per variant, one after the other, so that a slow minute of the machine hits all. Medians over
-rounds, ratios of medians, and the share of the machine's best matrix product are printed.
+"full rays" are those of 33 frames of a picture of the published size, for both halves of guidance. A chunk is
+everything from poses and encoded prompts to pixels: 9 latents after 9 of history, with guidance. Each round starts a
+fresh process per variant, one after the other, so that a slow minute of the machine hits all. Medians over rounds,
+ratios of medians, and the share of the machine's best matrix product are printed.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
 from diffusers.models.attention_dispatch import dispatch_attention_fn
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -59,7 +62,7 @@ CACHES = {
 VARIANTS = tuple(CACHES)
 FRAMES, LATENTS, HEAD = 33, 9, 128
 TEXT, VALID = 256, (20, 60)  # tokens of a padded prompt, and those of the two prompts that are not padding
-PARTS = ("rays", "camera", "forward", "decode", "chunk")
+PARTS = ("full rays", "rays", "camera", "forward", "decode", "chunk")
 
 
 def main() -> int:
@@ -71,6 +74,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=50, help="of a chunk; default: %(default)s")
     parser.add_argument("--height", type=int, default=96, help="pixels; default: %(default)s")
     parser.add_argument("--width", type=int, default=160, help="pixels; default: %(default)s")
+    parser.add_argument(
+        "--full-size", type=int, nargs=2, default=[704, 1216], metavar=("HEIGHT", "WIDTH"), help='of "full rays"'
+    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="default: %(default)s")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="default: all")
@@ -83,7 +89,10 @@ def main() -> int:
     variants = [name for name in VARIANTS if name in {*args.variants, "published", "ours"}]
     report = {}
     for width in args.widths:
-        rounds = [{variant: fresh_process(variant, width) for variant in variants} for _ in range(args.rounds)]
+        rounds: list[dict[str, Any]] = [{} for _ in range(args.rounds)]
+        turns = [(figures, variant) for figures in rounds for variant in variants]
+        for figures, variant in track(turns, f"width {width}", console=Console(stderr=True)):
+            figures[variant] = fresh_process(variant, width)
         report[str(width)] = summary(rounds)
         print(table(width, report[str(width)]), flush=True)
         if args.output:  # after each width, so that an interruption loses no other
@@ -119,11 +128,16 @@ class Case:
         self.tracks = [torch.from_numpy(track) for track in (still, walk)]  # without prompt first, as published
         self.history = History(clips=(clip,), poses=(still,))
         self.prompts = [prompt(length, random) for length in VALID]
-        self.directions = pixel_directions(Intrinsics(), args.height, args.width)
+        self.size, self.full_size = (args.height, args.width), tuple(args.full_size)
 
     def rays(self) -> list[CameraRays] | list[Tensor]:
         """Of both halves of guidance."""
-        seen = [CameraRays.along(track[None], self.directions) for track in self.tracks]
+        return self.rays_of(*self.size)
+
+    def rays_of(self, height: int, width: int) -> list[CameraRays] | list[Tensor]:
+        """The same for pictures of another size."""
+        directions = pixel_directions(Intrinsics(), height, width)
+        seen = [CameraRays.along(track[None], directions) for track in self.tracks]
         return [each.spelled_out() for each in seen] if self.published else seen
 
     def camera(self, rays: list[CameraRays] | list[Tensor]) -> Tensor:
@@ -179,6 +193,7 @@ def measure(variant: str, width: int, args: argparse.Namespace) -> dict[str, Any
     with FlopCounterMode(display=False, custom_mapping={attention: attention_flop}) as counter:
         case.forward(rays, camera)
     seconds = {
+        "full rays": timed(lambda: case.rays_of(*case.full_size)),
         "rays": timed(case.rays),
         "camera": timed(lambda: case.camera(rays)),
         "forward": timed(lambda: case.forward(rays, camera)),

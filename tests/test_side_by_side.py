@@ -19,6 +19,7 @@ def test_all_variants_are_measured_and_compared(
     main = module["main"]
     options = {"widths": 64, "rounds": 1, "steps": 2, "height": 16, "width": 32, "threads": 1}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    words += ["--full-size", "32", "64"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words, "--output", str(tmp_path / "figures.json")])
     monkeypatch.setattr(rotary, "dispatch_attention_fn", rotary.dispatch_attention_fn)  # variants change it
     arguments = main.__globals__  # the rounds stay in this process: starting others would take longer than the work
