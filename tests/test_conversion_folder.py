@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -93,6 +94,11 @@ def test_a_published_folder_becomes_a_pipeline_with_the_same_weights(published: 
     wanted = {"chunk_frames": 33, "fps": 24, "height": 704, "width": 1216, "history_clips": 1}
     wanted |= {"num_inference_steps": 50, "guidance_scale": 2.0}
     assert {name: pipe.config[name] for name in wanted} == wanted
+
+
+def test_the_generic_loader_of_diffusers_opens_it_too(converted: Path) -> None:
+    loaded = DiffusionPipeline.from_pretrained(converted, trust_remote_code=True)
+    assert (type(loaded), type(loaded.transformer)) == (GameCraftPipeline, GameCraftTransformer3DModel)
 
 
 def test_the_converted_text_encoders_give_the_published_embeddings(converted: Path) -> None:

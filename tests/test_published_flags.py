@@ -251,6 +251,7 @@ def test_ctrl_c_keeps_the_chunks_that_are_done(folder: Path, monkeypatch: pytest
         (("--image-path asset/village.png", "--image-path asset/town.png"), "no image at asset/town.png"),
         ((f"weights/{STANDARD}", "weights/none.pt"), "there is no checkpoint weights/none.pt"),
         (("--action-list w", "--action-list w --sample-n-frames 34"), "--sample-n-frames is 34, expected 1"),
+        (("--action-list w", "--action-list w --load-key ema"), "expected an entry 'ema' with the tensors"),
         (("--action-list w", "--action-list w --video-size 17"), "the size is 17x17 pixels"),
         (("--action-list w", "--action-list w --cfg-scale 0.5"), "the guidance scale is 0.5"),
         (("--action-list w", "--action-list w --device cuda:7"), "device 'cuda:7' cannot be used"),
