@@ -172,7 +172,7 @@ COMMANDS = {
         (
             "gamecraft estimate --gpu rtx4090 --runtime low-vram",
             "gamecraft estimate --gpu h100 --gpus 8 --steps 8 --guidance 1",
-            "gamecraft estimate --model mini --gpu rtx3060 --height 192 --width 320",
+            "gamecraft estimate --model mini --gpu rtx3060 --resolution 320x192",
         ),
     ),
     "convert": Command(

@@ -17,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="13b", help="13b (default, the published one) or mini")
     parser.add_argument("--gpu", required=True, metavar="NAME", help="such as rtx4090, a100, h100")
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs that share a chunk; default: as many as it needs")
-    parser.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's")
-    parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's")
+    parser.add_argument("--resolution", metavar="WIDTHxHEIGHT", help="pixels; default: the model's")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps per chunk; default: the model's")
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale, 1 is none; default: the model's")
     parser.add_argument(
@@ -43,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--utilisation is {args.utilisation:g}, expected a number above 0 and up to 1")
         device = dataclasses.replace(device, utilisation=args.utilisation)
     model = sizes_of(args.model)
-    width, height, steps, guidance = (
-        getattr(model, name) if (given := getattr(args, name)) is None else given
-        for name in ("width", "height", "steps", "guidance")
+    width, height = _resolution(args.resolution) if args.resolution else (model.width, model.height)
+    steps, guidance = (
+        getattr(model, name) if (given := getattr(args, name)) is None else given for name in ("steps", "guidance")
     )
     if steps < 1:
         raise InputError(f"--steps is {steps}, expected at least 1")
@@ -75,6 +74,13 @@ def run(args: argparse.Namespace) -> int:
         f"{device.reserve_gb:g} GB reserve; encoding the prompt is left out. Never compared with a GPU yet."
     )
     return 0
+
+
+def _resolution(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--resolution is {text!r:.40}, expected WIDTHxHEIGHT such as 1216x704")
+    return int(width), int(height)
 
 
 def _shared(runtime: Runtime, gpus: int | None) -> Runtime:
