@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of the short recording; default: %(default)s")
     parser.add_argument("--times", type=int, default=12, help="repeats in the long one; default: %(default)s")
     parser.add_argument("--processes", type=int, default=1, help="of each curation; default: %(default)s")
+    parser.add_argument("--set", action="append", default=[], help="as of `gamecraft curate`")
     args = parser.parse_args()
     gamecraft = [sys.executable, "-m", "gamecraft"]
     size = ["--width", str(WIDTH), "--height", str(HEIGHT), "--seconds", str(60 * args.minutes)]
@@ -37,7 +38,7 @@ def main() -> None:
     if not long.exists():
         repeat(short, long, args.times)
     for video in (short, long):
-        settings = [word for setting in SETTINGS for word in ("--set", setting)]
+        settings = [word for setting in (*SETTINGS, *args.set) for word in ("--set", setting)]
         settings += ["--processes", str(args.processes)]
         output = args.folder / f"dataset_{video.parent.name}"
         started = time.monotonic()
