@@ -1,9 +1,8 @@
 """Second stage: where one scene ends and another begins.
 
-The rule is that of PySceneDetect's adaptive detector on PySceneDetect's content value: a cut changes much more than the
-frames around it do. By itself it misses cuts between lively scenes or takes fast turns for cuts, depending on the
-threshold; so the threshold is low, and a cut must also leave much that neither optical flow nor another light explains,
-more than its neighbours do.
+A cut changes much more than the frames around it do, in PySceneDetect's content value, and leaves much more that
+neither optical flow nor another light explains. PySceneDetect's adaptive detector compares with the mean of the frames
+around; here it is the largest of them, because a camera that moves fast and stops at once stands out of the mean too.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from gamecraft.curation.measure import read_measures
 from gamecraft.curation.store import Result, Store, Unit
 
-__all__ = ["Scenes", "adaptive_cuts"]
+__all__ = ["Scenes", "peaks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +23,21 @@ class Scenes:
     """Splits a recording at its cuts.
 
     Attributes:
-        ratio: a cut's content value is at least so many times the mean of the frames around it.
+        ratio: a cut's content value is at least so many times the largest of the frames around it.
         content: and at least this large (0 to 255).
         residual: and at least this share of the contrast is explained neither by optical flow nor by another light.
-        residual_ratio: and that is so many times the mean of the frames around it.
+        residual_ratio: and that is at least so many times the largest of the frames around it.
         window: frames on each side that count as around.
         min_frames: frames from one cut to the next.
     """
 
     name: ClassVar[str] = "scenes"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
-    ratio: float = 1.6
+    ratio: float = 1.2
     content: float = 8.0
     residual: float = 0.65
-    residual_ratio: float = 1.4
+    residual_ratio: float = 1.1
     window: int = 2
     min_frames: int = 3
 
@@ -46,8 +45,8 @@ class Scenes:
         """``scenes``: [first frame, frame after the last] of each."""
         columns = read_measures(store, unit.inputs["segments"])
         content, residual = columns["content"], columns["residual"]
-        found = adaptive_cuts(content, ratio=self.ratio, least=self.content, window=self.window)
-        unexplained = adaptive_cuts(residual, ratio=self.residual_ratio, least=self.residual, window=self.window)
+        found = peaks(content, ratio=self.ratio, least=self.content, window=self.window)
+        unexplained = peaks(residual, ratio=self.residual_ratio, least=self.residual, window=self.window)
         cuts: list[int] = []
         for frame in sorted(set(found) & set(unexplained)):
             if frame - (cuts[-1] if cuts else 0) >= self.min_frames:
@@ -57,11 +56,11 @@ class Scenes:
         return {"frames": len(content), "cuts": cuts, "scenes": scenes}
 
 
-def adaptive_cuts(values: NDArray[np.float64], *, ratio: float, least: float, window: int) -> list[int]:
-    """Frames whose value [F] is at least ``least`` and ``ratio`` times the mean of ``window`` frames on each side."""
-    cuts: list[int] = []
+def peaks(values: NDArray[np.float64], *, ratio: float, least: float, window: int) -> list[int]:
+    """Frames whose value [F] is at least ``least`` and ``ratio`` times each of the ``window`` frames on both sides."""
+    found: list[int] = []
     for frame in range(window, len(values) - window):
-        around = (values[frame - window : frame + window + 1].sum() - values[frame]) / (2 * window)
-        if values[frame] >= max(least, ratio * around):
-            cuts.append(frame)
-    return cuts
+        around = np.delete(values[frame - window : frame + window + 1], window)
+        if values[frame] >= max(least, ratio * float(around.max())):
+            found.append(frame)
+    return found
