@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -115,7 +116,9 @@ def test_clips_avoid_cuts_and_jerks(measured: tuple[Store, dict, np.ndarray]) ->
     ("spoilt", "reason"),
     [
         ({"luma": 0.01}, "dark"),
+        ({"luma": 0.01, "contrast": 0.1}, None),  # something is lit
         ({"bright": 0.9}, "overexposed"),
+        ({"luma": 0.9}, "overexposed"),
         ({"change": 0.0}, "static"),
         ({"sharpness": 0.02}, "blurred"),
         ({}, None),
@@ -130,6 +133,19 @@ def test_bad_pictures_are_rejected_for_what_is_wrong(spoilt: dict, reason: str |
     unit = Unit(name="a", inputs={"segments": ["a/0"], "frames": frames, "clips": [0]})
     (clip,) = Picture().process(unit, store)["clips"]
     assert (clip["rejected"] or [None])[0] == reason
+
+
+def test_a_near_wall_is_sharp_and_a_blurred_street_is_not(tmp_path: Path) -> None:
+    street = cv2.resize(pan(1, 6)[0], (320, 192), interpolation=cv2.INTER_NEAREST)
+    wall = cv2.resize(street[:24, :40], (320, 192), interpolation=cv2.INTER_NEAREST)
+    blurred = cv2.GaussianBlur(street, (0, 0), 2.5)
+    frames = np.stack([street, wall, blurred, np.full_like(street, 99)])
+    video = write_raw(tmp_path, "wall", np.repeat(frames, 3, axis=0))
+    unit = Unit(name="a", inputs={"first": 0, "count": None}, place=str(video))
+    sharpness = np.reshape(Measure(fps=FPS).process(unit, Store(tmp_path))["sharpness"], (4, 3)).mean(axis=1)
+    assert sharpness[:2].min() > 0.5
+    assert sharpness[2] < 0.3
+    assert sharpness[3] == 0
 
 
 def test_hashes_tell_pictures_apart() -> None:

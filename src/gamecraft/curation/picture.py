@@ -17,19 +17,23 @@ class Picture:
     """Judges clips by brightness, exposure, sharpness and change.
 
     Attributes:
-        luma: least mean brightness, 0 to 1.
+        luma: least mean brightness, 0 to 1,
+        contrast: of pictures with less than this standard deviation of it: a menu over a dark room is no dark room.
+        glare: largest mean brightness.
         bright: largest share of burnt-out pixels.
-        sharpness: least share of gradients that a small blur takes away.
+        sharpness: least share of the contrast within 7 pixels that one pixel's step has, at the sharpest edges.
         change: a frame that changes less than this (mean brightness, 0 to 1) stands still;
         still: the largest share of frames that stand still.
     """
 
     name: ClassVar[str] = "picture"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     luma: float = 0.035
+    contrast: float = 0.04
+    glare: float = 0.78
     bright: float = 0.25
-    sharpness: float = 0.165
+    sharpness: float = 0.36
     change: float = 0.0015
     still: float = 0.8
 
@@ -47,6 +51,7 @@ class Picture:
     def _scores(self, clip: Mapping[str, Any]) -> dict[str, float]:
         return {
             "luma": round(float(np.median(clip["luma"])), 4),
+            "contrast": round(float(np.median(clip["contrast"])), 4),
             "bright": round(float(np.median(clip["bright"])), 4),
             "sharpness": round(float(np.median(clip["sharpness"])), 4),
             "still": round(float((clip["change"] < self.change).mean()), 4),
@@ -54,8 +59,10 @@ class Picture:
         }
 
     def _judge(self, scores: Mapping[str, float]) -> list[str] | None:
-        if scores["luma"] < self.luma:
+        if scores["luma"] < self.luma and scores["contrast"] < self.contrast:
             return ["dark", f"brightness {scores['luma']:.3f}, less than {self.luma:g}"]
+        if scores["luma"] > self.glare:
+            return ["overexposed", f"brightness {scores['luma']:.2f}, more than {self.glare:g}"]
         if scores["bright"] > self.bright:
             return ["overexposed", f"{scores['bright']:.0%} burnt out, more than {self.bright:.0%}"]
         if scores["still"] > self.still:
