@@ -107,6 +107,23 @@ def test_the_loss_is_zero_for_equal_videos_and_its_parts_add_up() -> None:
     assert reconstruction_loss(video + 0.5, video, l1_weight=2, edge_weight=1).item() == pytest.approx(1.25)
 
 
+def test_contrast_counts_wherever_it_is_but_not_if_it_stands_still_where_the_truth_moves() -> None:
+    texture = torch.randn(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    moving = torch.cat([texture.roll(2 * frame, dims=-1) for frame in range(5)], dim=2)
+    elsewhere, still = moving.roll(7, dims=-2), texture.expand_as(moving)
+    flat = torch.zeros_like(moving)
+
+    def contrast(decoded: torch.Tensor) -> float:
+        losses = (
+            reconstruction_loss(decoded, moving, l1_weight=0, edge_weight=0, contrast_weight=weight)
+            for weight in (1, 0)
+        )
+        return float(next(losses) - next(losses))
+
+    assert contrast(moving) == 0
+    assert contrast(elsewhere) < contrast(still) / 3 < contrast(flat) / 3
+
+
 def test_muon_moves_convolutions_in_place() -> None:
     layer = nn.Conv2d(4, 4, 3)
     before = layer.weight.detach().clone()

@@ -41,8 +41,9 @@ class AutoencoderTraining(LoopSettings):
     frames: length of the training windows, the model's chunk. image_every: every so manieth batch is single frames.
     latent_noise: up to this standard deviation is added to the latents (mean square 1): generated ones are not exact.
     l1_weight, edge_weight: of the absolute error and of the absolute error of neighbour differences, beside the squared
-    error (all on [-1, 1] values). contrast_weight: of the absolute error of how much neighbours differ around a pixel,
-    wherever exactly: squared errors alone make soft what they cannot place. clip_limit: clips kept in memory.
+    error (all on [-1, 1] values). contrast_weight: of the absolute error of how much neighbours in the picture and in
+    time differ around a pixel, wherever exactly: squared errors alone make soft what they cannot place.
+    clip_limit: clips kept in memory.
     generated: a model with the code of `start` whose latents are decoded as well, as they are softer than encoded ones.
     """
 
@@ -75,28 +76,41 @@ def reconstruction_loss(
     """Squared error plus weighted absolute errors of values, of differences between neighbours, and of their contrast.
 
     decoded, video: [B, 3, F, H, W]. The squared error gives the PSNR; the others keep flat areas flat and edges sharp.
+    Neighbours are those in the picture and, in a video, those in time: contrast that stands still while the camera
+    moves is none.
     """
     decoded = decoded.float()
     error = decoded - video
-    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    axes = (-1, -2, 2) if video.shape[2] > 1 else (-1, -2)
+    edges = torch.stack([error.diff(dim=axis).abs().mean() for axis in axes]).sum()
     loss = error.square().mean() + l1_weight * error.abs().mean() + edge_weight * edges
     if contrast_weight:
-        loss = loss + contrast_weight * (local_contrast(decoded) - local_contrast(video)).abs().mean()
+        pairs = zip(local_contrast(decoded), local_contrast(video), strict=True)
+        loss = loss + contrast_weight * torch.stack([(found - true).abs().mean() for found, true in pairs]).sum()
     return loss
 
 
-def local_contrast(video: Tensor) -> Tensor:
-    """Root mean squared difference of neighbours in squares of 5x5 pixels, every second pixel: [B, 1, F, h, w].
+def local_contrast(video: Tensor) -> list[Tensor]:
+    """Root mean squared difference of neighbours in squares of 5x5 pixels, every second pixel.
 
     Args:
         video: [B, C, F, H, W].
+
+    Returns:
+        of neighbours in the picture [B, 1, F, h, w], and in a video of those in time [B, 1, F - 1, h, w].
     """
-    right, down = (
-        video.diff(dim=axis).square()[..., : video.shape[-2] - 1, : video.shape[-1] - 1] for axis in (-1, -2)
-    )
-    energy = (right + down).mean(dim=1).flatten(0, 1)[:, None]
-    around = (F.avg_pool2d(energy, 5, stride=2) + 1e-4).sqrt()
-    return around.reshape(len(video), 1, -1, *around.shape[2:])
+    inside = (..., slice(video.shape[-2] - 1), slice(video.shape[-1] - 1))
+    right, down = (video.diff(dim=axis).square()[inside] for axis in (-1, -2))
+    energies = [right + down]
+    if video.shape[2] > 1:
+        energies.append(video.diff(dim=2).square())
+    return [_spread(energy.mean(dim=1)) for energy in energies]
+
+
+def _spread(energy: Tensor) -> Tensor:
+    """Root of the mean of [B, F, H, W] in squares, [B, 1, F, h, w]."""
+    around = (F.avg_pool2d(energy.flatten(0, 1)[:, None], 5, stride=2) + 1e-4).sqrt()
+    return around.reshape(len(energy), 1, -1, *around.shape[2:])
 
 
 def fit_autoencoder(config: AutoencoderTraining, clips: ClipSource) -> AutoencoderPatchCode:
