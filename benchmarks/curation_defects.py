@@ -1,6 +1,6 @@
 """Does curation find what is wrong? Doom recordings with cuts and planted defects, their truth, and the score.
 
-    python benchmarks/curation_defects.py record --folder /tmp/defects --recordings 12 --seconds 180 --held-out
+    python benchmarks/curation_defects.py record --folder /tmp/defects --recordings 4 --first 1100 --held-out
     python benchmarks/curation_defects.py score --folder /tmp/defects --curation /tmp/dataset/curation
 
 Between the two, `gamecraft curate /tmp/defects --output /tmp/dataset --set split.frames=48`. Each recording is a row of
@@ -34,7 +34,6 @@ HELD_OUT_MAPS = (
     "freedoom2/map03", "freedoom2/map05", "freedoom2/map09", "freedoom2/map14", "freedoom2/map18", "freedoom2/map22",
 )  # fmt: skip
 """Maps in which no threshold was chosen."""
-HELD_OUT_FIRST = 1000  # number of the first recording in them: other seeds, too
 MENUS = (
     ("NEW GAME", "LOAD GAME", "OPTIONS", "GRAPHICS AND SOUND", "CONTROLS", "QUIT TO DESKTOP"),
     ("Continue", "Inventory", "Save and exit", "Return to main menu"),
@@ -118,10 +117,10 @@ class Play:
         return picture, self.world.state.pose(), action
 
 
-def record(folder: Path, recordings: int, seconds: float, *, held_out: bool) -> None:
+def record(folder: Path, numbers: range, seconds: float, *, held_out: bool) -> None:
     """Record, with the truth beside; recordings that are there are kept."""
-    known, first = (HELD_OUT_MAPS, HELD_OUT_FIRST) if held_out else (MAPS, 0)
-    for number in range(first, first + recordings):
+    known = HELD_OUT_MAPS if held_out else MAPS
+    for number in numbers:
         name = f"defects{number:02d}"
         if (folder / f"{name}.mp4").exists():
             continue
@@ -220,11 +219,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the recordings")
     parser.add_argument("--curation", type=Path, help="the folder `curation` of the finished dataset")
     parser.add_argument("--recordings", type=int, default=2)
-    parser.add_argument("--held-out", action="store_true", help="in maps and from seeds in which nothing was tuned")
-    parser.add_argument("--seconds", type=float, default=120, help="of each recording")
+    parser.add_argument("--first", type=int, default=0, help="number of the first recording, which is its seed")
+    parser.add_argument("--held-out", action="store_true", help="in maps in which nothing was tuned")
+    parser.add_argument("--seconds", type=float, default=180, help="of each recording")
     args = parser.parse_args()
     if args.task == "record":
-        record(args.folder, args.recordings, args.seconds, held_out=args.held_out)
+        numbers = range(args.first, args.first + args.recordings)
+        record(args.folder, numbers, args.seconds, held_out=args.held_out)
     else:
         print_score(score(args.folder, args.curation))
 
