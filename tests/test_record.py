@@ -15,6 +15,7 @@ from gamecraft.curation.record import RecordSettings, record_doom, record_world
 from gamecraft.errors import InputError
 from gamecraft.trajectory_io import read_trajectory
 from gamecraft.video import read_video
+from gamecraft.worlds.doom import DoomWorld
 
 
 def test_a_recording_keeps_its_truth_apart(tmp_path: Path) -> None:
@@ -62,6 +63,14 @@ def test_doom_shows_what_its_pose_says(tmp_path: Path) -> None:
     assert moved.any()
     np.testing.assert_array_equal(moved, changed)
     assert json.loads(truth_path(video, "events").read_text())[0]["place"] == "freedoom1/e1m1"
+
+
+def test_doom_leaves_nothing_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vizdoom")
+    monkeypatch.chdir(tmp_path)
+    with DoomWorld("freedoom2/map11", width=320, height=180) as world:  # a map of which the engine would cache a part
+        world.reset()
+    assert not list(tmp_path.iterdir())
 
 
 def test_imports_are_checked_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,5 +146,6 @@ def _engine(vizdoom: Any, wad: str, level: str, hud: bool) -> Any:
         ]
     )
     # Monsters would kill the player, who does not defend himself.
-    game.add_game_args("+sv_cheats 1 -nomonsters")
+    # Or else it caches what it prepares of some maps in the current folder.
+    game.add_game_args("+sv_cheats 1 -nomonsters +gl_cachenodes 0")
     return game
