@@ -50,11 +50,11 @@ SUITES = {
             signals=_holding(*_SINGLE, "w+left", "w+d"),
             rows=_PLAYED,
             starts=8,
-            chunks=6,
+            chunks=8,
         ),
         Suite(
             name="full",
-            about="as quick, six times as many worlds, longer",
+            about="as quick, in six times as many worlds",
             signals=_holding(*_SINGLE, "w+left", "w+d"),
             rows=_PLAYED,
             starts=48,
