@@ -82,8 +82,10 @@ def _record(config: "RecordConfig", processes: int, on_shards: Any) -> None:
 
 
 def _work(config: "RecordConfig", part: tuple[int, int], results: Any) -> None:
+    from gamecraft.workers import end_with_parent
     from gamecraft.worlds.recorder import record_dataset
 
+    end_with_parent()
     try:
         record_dataset(config, part=part)
     except (GameCraftError, OSError) as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from gamecraft.curation.store import Stage, Store, Unit, fingerprint
 from gamecraft.errors import InputError
+from gamecraft.workers import end_with_parent
 
 __all__ = ["Progress", "Runner", "work"]
 
@@ -58,7 +57,7 @@ class Runner:
         if self._pool is None:
             # Forked processes would share the threads' locks of the libraries that are already loaded.
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._processes, spawn, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(self._processes, spawn, initializer=end_with_parent)
         waiting = list(reversed(due))
         running: set[Future[None]] = set()
         while waiting or running:
@@ -68,18 +67,6 @@ class Runner:
             for future in finished:
                 future.result()
                 yield
-
-
-def _end_with_parent() -> None:
-    """Let no worker outlive a run that was killed: it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(stage: Stage, unit: Unit, folder: Path) -> None:

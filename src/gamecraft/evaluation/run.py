@@ -27,6 +27,7 @@ from gamecraft.evaluation.suites import suite_named
 from gamecraft.evaluation.trajectories import Tracker, open_tracker
 from gamecraft.evaluation.video_features import FeatureExtractor, open_extractors
 from gamecraft.files import write_atomically
+from gamecraft.workers import end_with_parent
 
 __all__ = ["EvaluationSettings", "Job", "case_of", "evaluate", "jobs_of", "pictured", "video_of"]
 
@@ -292,6 +293,7 @@ _worker: list[_Player] = []
 def _start_worker(settings: EvaluationSettings) -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // settings.processes))
     _worker[:] = [_Player(settings)]
 
