@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def address(server: subprocess.Popen[str]) -> str:
     for line in server.stderr:
         said += line
         if found := re.search(r"http://\S+", line):
+            threading.Thread(target=server.stderr.read, daemon=True).start()  # or it would wait for a reader
             return found[0]
     raise SystemExit(f"the server did not start:\n{said}")
 
@@ -66,7 +68,11 @@ def address(server: subprocess.Popen[str]) -> str:
 def play(page: Page, args: argparse.Namespace) -> dict[str, Any]:
     """Press keys for so long; what the page showed."""
     page.click("#begin:enabled", timeout=600_000)
-    page.wait_for_function("document.getElementById('hud-chunk').textContent > 1", timeout=600_000)
+    page.wait_for_selector("#hud-chunk", timeout=600_000)
+    page.keyboard.down("w")  # a play begins with the first key
+    while not page.inner_text("#hud-chunk").isdecimal() or int(page.inner_text("#hud-chunk")) < 2:
+        page.wait_for_timeout(100)  # from here: the page's policy forbids code that comes as a string
+    page.keyboard.up("w")
     rng = random.Random(args.seed)
     frames, latencies = [], []
     begun = time.monotonic()
