@@ -45,7 +45,7 @@ def main() -> int:
                 browser = playwright.chromium.launch(executable_path=args.chromium, args=ARGUMENTS)
                 page = browser.new_page(viewport={"width": 1280, "height": 768})
                 page.goto(url)
-                print(json.dumps(play(page, args)))
+                print(json.dumps(play(page, args)), flush=True)
                 browser.close()
         finally:
             server.terminate()
@@ -69,10 +69,10 @@ def play(page: Page, args: argparse.Namespace) -> dict[str, Any]:
     """Press keys for so long; what the page showed."""
     page.click("#begin:enabled", timeout=600_000)
     page.wait_for_selector("#hud-chunk", timeout=600_000)
-    page.keyboard.down("w")  # a play begins with the first key
     while not page.inner_text("#hud-chunk").isdecimal() or int(page.inner_text("#hud-chunk")) < 2:
-        page.wait_for_timeout(100)  # from here: the page's policy forbids code that comes as a string
-    page.keyboard.up("w")
+        page.keyboard.down("w")  # a play begins with the first key after the start picture has come
+        page.wait_for_timeout(500)
+        page.keyboard.up("w")
     rng = random.Random(args.seed)
     frames, latencies = [], []
     begun = time.monotonic()
