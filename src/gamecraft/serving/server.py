@@ -254,6 +254,9 @@ def random_seed() -> int:
 def _warm_up(pipe: GameCraftPipeline) -> int:
     """Make one chunk, so that the first player need not wait longer than the others; returns bytes per chunk."""
     session = Session(pipe)
-    session.reset(np.zeros((pipe.config.height, pipe.config.width, 3), np.uint8))
+    # An empty prompt is a single token, which several ranks cannot share.
+    session.reset(
+        np.zeros((pipe.config.height, pipe.config.width, 3), np.uint8), prompt="a village with houses and trees"
+    )
     latents = session.step([Action()] * pipe.config.chunk_frames).latents
     return int(latents.numel() * 4)  # float32 in memory and on disk
