@@ -31,9 +31,11 @@ from gamecraft.files import write_atomically
 from gamecraft.history import model_input
 from gamecraft.loading import load_pipeline
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.precision import COMPUTE_DTYPES, compute_dtype
 from gamecraft.rays import chunk_rays, plucker_rays
+from gamecraft.runtime import Runtime
 
-DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+_PEAKS = ("bf16", "fp32")
 
 
 def matmul_peak(dtype: torch.dtype, size: int = 1536, tries: int = 8) -> float:
@@ -112,7 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", metavar="FOLDER", help="default: the embedded model")
     parser.add_argument("--steps", type=int, help="denoising steps; default: the model's")
     parser.add_argument("--guidance", type=float, help="guidance scale; default: the model's")
-    parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="default: %(default)s")
+    parser.add_argument(
+        "--dtype", choices=("auto", *_PEAKS), default="auto", help="default: what this machine is quicker at"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write")
@@ -122,12 +126,13 @@ def main(arguments: list[str] | None = None) -> int:
             if getattr(args, name) is not None and getattr(args, name) < 1:
                 raise InputError(f"{name} is {getattr(args, name)}, expected at least 1")
         torch.set_num_threads(args.threads or os.cpu_count() or 1)
-        pipe = load_pipeline(args.model, dtype=DTYPES[args.dtype])
+        pipe = load_pipeline(args.model, runtime=Runtime(device="cpu", dtype=args.dtype))
         figures = measure(pipe, steps=args.steps, guidance=args.guidance, repeats=args.repeats)
     except GameCraftError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    peaks = {name: matmul_peak(dtype) for name, dtype in DTYPES.items()}
+    dtype = "bf16" if compute_dtype(args.dtype) == torch.bfloat16 else "fp32"
+    peaks = {name: matmul_peak(COMPUTE_DTYPES[name]) for name in _PEAKS}
     reached = figures["transformer_flop"] / (figures["milliseconds"]["transformer pass"] / 1000)
     report = {
         "machine": {
@@ -139,9 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "command": shlex.join([Path(sys.argv[0]).name, *(sys.argv[1:] if arguments is None else arguments)]),
         "seed": 0,
-        "dtype": args.dtype,
+        "dtype": dtype,
         "matmul_peak_flops": peaks,
-        "share_of_peak": reached / peaks[args.dtype],
+        "share_of_peak": reached / peaks[dtype],
         **figures,
     }
     print(_table(report))

@@ -93,7 +93,7 @@ def test_the_digest_is_of_contents_and_not_of_the_place(model_folder: Path, copi
 
 
 def test_weights_on_the_cpu_stay_float32_beside_bfloat16_arithmetic(model_folder: Path) -> None:
-    pipe = load_pipeline(model_folder)
+    pipe = load_pipeline(model_folder, dtype=torch.bfloat16)
     assert pipe.autocast_dtype == torch.bfloat16
     assert {weights.dtype for weights in pipe.transformer.parameters()} == {torch.float32}
     assert load_pipeline(model_folder, dtype=torch.float32).autocast_dtype is None

@@ -1,10 +1,15 @@
 """Raw recordings: their files, their truth, and what a person brings."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from curation_material import LENS, pan, write_raw
@@ -71,6 +76,31 @@ def test_doom_leaves_nothing_where_it_runs(tmp_path: Path, monkeypatch: pytest.M
     with DoomWorld("freedoom2/map11", width=320, height=180) as world:  # a map of which the engine would cache a part
         world.reset()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_doom_does_not_outlive_a_recording_that_is_killed(end: signal.Signals, tmp_path: Path) -> None:
+    pytest.importorskip("vizdoom")
+    words = ["record", "--doom", "freedoom1/e1m1", "--seconds", "600", "--width", "320", "--height", "180"]
+    command = [sys.executable, "-m", "gamecraft", *words, "--output", str(tmp_path)]
+    recording = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = psutil.Process(recording.pid)
+    wait_until(lambda: any(tmp_path.glob(".*.tmp")) and len(started.children(recursive=True)) > 1)
+    children = started.children(recursive=True)
+    recording.send_signal(end)
+    recording.wait()
+    _, left = psutil.wait_procs(children, timeout=20)
+    for process in left:
+        process.kill()
+    assert not left
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for something that takes a while."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
 
 
 def test_imports_are_checked_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

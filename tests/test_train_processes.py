@@ -18,7 +18,7 @@ TOLERANCE = 2e-4
 
 @pytest.fixture
 def config(training: TransformerTraining) -> TransformerTraining:
-    return replace(training, max_steps=3, precision="no", log_every=1, muon_lr=1e-3)
+    return replace(training, max_steps=3, precision="fp32", log_every=1, muon_lr=1e-3)
 
 
 def test_two_ranks_learn_what_one_does(config: TransformerTraining, tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from gamecraft.models.step_cache import apply_published_step_cache
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import set_vae_tiling
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.precision import autocast_dtype, compute_dtype
 from gamecraft.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DTYPES", "apply_runtime", "block_linears", "resolve_device", "set_step_cache"]
+__all__ = ["apply_runtime", "block_linears", "resolve_device", "set_step_cache"]
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _BLOCKS = ("transformer_blocks", "single_transformer_blocks", "context_embedder.token_refiner.refiner_blocks")
 _PACKAGES = {"flash": "flash-attn", "_flash_3": "flash-attn (version 3)", "sage": "sageattention"}
 
@@ -57,8 +57,8 @@ def apply_runtime(pipe: GameCraftPipeline, runtime: Runtime) -> None:
     device = resolve_device(runtime.device)
     for file in runtime.lora:
         _merge_lora(pipe.transformer, Path(file))
-    pipe.autocast_dtype = None if runtime.dtype == "fp32" else DTYPES[runtime.dtype]
-    _store_weights(pipe.transformer, runtime)
+    pipe.autocast_dtype = autocast_dtype(runtime.dtype, device)
+    _store_weights(pipe.transformer, runtime, compute_dtype(runtime.dtype, device))
     _set_attention(pipe.transformer, runtime.attention)
     _set_vae(pipe, runtime)
     if runtime.branches != "auto" or runtime.maskless:
@@ -118,12 +118,12 @@ def _lora_prefix(tensors: dict[str, Any]) -> str | None:
     return "transformer" if all(name.startswith("transformer.") for name in tensors) else None
 
 
-def _store_weights(transformer: GameCraftTransformer3DModel, runtime: Runtime) -> None:
+def _store_weights(transformer: GameCraftTransformer3DModel, runtime: Runtime, dtype: torch.dtype) -> None:
     if runtime.weights == "full":
         return
     linears = block_linears(transformer)
     if runtime.weights == "fp8":
-        keep_in_fp8(linears.values(), DTYPES[runtime.dtype])
+        keep_in_fp8(linears.values(), dtype)
         return
     _need("torchao", f"weights {runtime.weights} need it")
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_

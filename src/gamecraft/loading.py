@@ -4,11 +4,12 @@ from pathlib import Path
 
 import torch
 
-from gamecraft.apply_runtime import DTYPES, apply_runtime, resolve_device
+from gamecraft.apply_runtime import apply_runtime, resolve_device
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.memory import check_model_memory
 from gamecraft.model_folder import check_model_folder, folder_of, weight_names, weight_sizes
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.precision import COMPUTE_DTYPES, compute_dtype
 from gamecraft.runtime import Runtime
 
 __all__ = ["load_pipeline"]
@@ -18,7 +19,7 @@ def load_pipeline(
     path: str | Path | None = None,
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
     runtime: Runtime | None = None,
 ) -> GameCraftPipeline:
     """The pipeline of a model folder, ready to generate.
@@ -26,8 +27,9 @@ def load_pipeline(
     Args:
         path: folder as written by ``save_pretrained``; the embedded model if None.
         device: where it computes.
-        dtype: what transformer and VAE compute in, by autocast, so that sums and normalisations stay in float32. On the
-            CPU the weights are kept in float32; elsewhere they are loaded in this type.
+        dtype: what transformer and VAE compute in, by autocast, so that sums and normalisations stay in float32; by
+            default bfloat16, or float32 on a CPU that has no instructions for it. On the CPU the weights are kept in
+            float32; elsewhere they are loaded in this type.
         runtime: all options for running, in place of ``device`` and ``dtype``.
 
     Raises:
@@ -35,10 +37,10 @@ def load_pipeline(
         InputError: this machine cannot run it like that.
     """
     runtime = runtime or Runtime(device=str(device), dtype=_name_of(dtype))
-    device, dtype = resolve_device(runtime.device), DTYPES[runtime.dtype]
+    device = resolve_device(runtime.device)
     folder = folder_of(path)
     check_model_folder(folder)
-    stored = torch.float32 if device.type == "cpu" else dtype
+    stored = torch.float32 if device.type == "cpu" else compute_dtype(runtime.dtype, device)
     parts = [part.parent for part in folder.glob("*/config.json") if any(part.parent.glob("*.safetensors"))]
     check_model_memory({part.name: sum(weight_sizes(part).values()) for part in parts}, runtime, device, stored)
     try:
@@ -53,11 +55,13 @@ def load_pipeline(
     return loaded
 
 
-def _name_of(dtype: torch.dtype) -> str:
-    for name, known in DTYPES.items():
+def _name_of(dtype: torch.dtype | None) -> str:
+    if dtype is None:
+        return "auto"
+    for name, known in COMPUTE_DTYPES.items():
         if known == dtype:
             return name
-    raise InputError(f"dtype is {dtype}, expected one of {', '.join(str(known) for known in DTYPES.values())}")
+    raise InputError(f"dtype is {dtype}, expected one of {', '.join(map(str, COMPUTE_DTYPES.values()))}")
 
 
 def _check_names(part: Path, model: torch.nn.Module) -> None:

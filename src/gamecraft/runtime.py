@@ -39,7 +39,8 @@ class Runtime:
 
     Attributes:
         device: "auto" (the first GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: what transformer and VAE compute in; sums and normalisations stay in float32.
+        dtype: what transformer and VAE compute in; sums and normalisations stay in float32. "auto" is bf16, or fp32 on
+            a CPU without bfloat16 instructions.
         attention: backend of diffusers, by its name there; "auto" keeps PyTorch's own.
         offload: what lies in main memory until it is needed. "model": whole networks; "group": the transformer block by
             block, everything else layer by layer; "leaf": all layers; "disk": as "group", but in files in
@@ -64,7 +65,7 @@ class Runtime:
     """
 
     device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps")
-    dtype: str = _option("bf16", "what the networks compute in", ("bf16", "fp16", "fp32"))
+    dtype: str = _option("auto", "what the networks compute in", ("auto", "bf16", "fp16", "fp32"))
     attention: str = _option("auto", "attention backend of diffusers", ATTENTION_BACKENDS)
     offload: str = _option(
         "none",

@@ -74,21 +74,24 @@ def _names(run: PublishedRun) -> list[str]:
 
 
 def _load(run: PublishedRun, device: "torch.device") -> "GameCraftPipeline":
-    from gamecraft.apply_runtime import DTYPES
+    import torch
+
     from gamecraft.conversion.in_memory import load_published
     from gamecraft.conversion.layout import PublishedFolder
+    from gamecraft.precision import compute_dtype
 
     settings: dict[str, Any] = {} if run.shift is None else {"flow_shift": run.shift}
     if run.frames is not None:
         if not 5 <= run.frames <= 129 or run.frames % 4 != 1:
             raise InputError(f"--sample-n-frames is {run.frames}, expected 1 + a multiple of 4, from 5 to 129")
         settings["chunk_frames"] = run.frames
+    dtype = compute_dtype(run.runtime.dtype, device)
     pipe = load_published(
         PublishedFolder.of(run.checkpoint, run.model_base),
         weights="ema" if run.weights == "ema" else "module",
         rope_axes_dim=run.rope_axes,
         # on the CPU, autocast computes in the type asked for and the stored weights can stay mapped to their file
-        dtype=None if device.type == "cpu" and run.runtime.dtype != "fp32" else DTYPES[run.runtime.dtype],
+        dtype=None if device.type == "cpu" and dtype != torch.float32 else dtype,
         **settings,
     )
     pipe.compatibility = run.compatibility

@@ -12,6 +12,7 @@ from gamecraft.dataset import ClipDataset
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.patch_code import PatchBasis, fit_basis
 from gamecraft.pictures import to_video
+from gamecraft.precision import cpu_autocast
 from gamecraft.training.generated import GeneratedChunks, GeneratedSettings, generated_chunks
 from gamecraft.training.loop import LoopSettings, run_loop
 from gamecraft.training.optimizers import Schedule
@@ -197,7 +198,7 @@ def train_autoencoder(config: AutoencoderTraining) -> AutoencoderPatchCode:
         return measure(model, held_out) | (measure_generated(model, made_held_out) if made_held_out else {})
 
     def loss(latents: Tensor, video: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with cpu_autocast():
             decoded = model.decode(latents).sample
         names = ("l1_weight", "edge_weight", "contrast_weight")
         return reconstruction_loss(decoded, video, **{name: getattr(config, name) for name in names})

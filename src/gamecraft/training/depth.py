@@ -20,6 +20,7 @@ from gamecraft.dataset import ClipDataset
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.pictures import to_video
+from gamecraft.precision import cpu_autocast
 from gamecraft.reprojection import fetch, reproject, transfer
 from gamecraft.training.autoencoder import psnr
 from gamecraft.training.loop import LoopSettings, run_loop
@@ -264,7 +265,7 @@ def _of_true_depths(config: DepthTraining, clips: ClipDataset, model: DepthEstim
     data = WorldDepths(clips, limit=config.clip_limit, seed=config.seed)
 
     def loss(picture: Tensor, truth: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with cpu_autocast():
             inverse_depth = model(picture)
         return depth_loss(inverse_depth, truth)
 
@@ -276,7 +277,7 @@ def _of_neighbours(config: DepthTraining, clips: ClipDataset, model: DepthEstima
     sizes = {"size": config.batch_size, "neighbours": config.neighbours, "reach": config.reach}
 
     def loss(picture: Tensor, around: Tensor, moves: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with cpu_autocast():
             inverse_depth = model(picture)
         return photometric_loss(inverse_depth, picture, around, moves, clips.intrinsics, config.plane_weight)
 

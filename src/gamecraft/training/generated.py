@@ -18,6 +18,7 @@ from gamecraft.errors import InputError
 from gamecraft.files import write_atomically
 from gamecraft.history import History
 from gamecraft.pipeline import GameCraftPipeline
+from gamecraft.precision import autocast_dtype
 from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions
@@ -116,7 +117,7 @@ class _Player:
         self.model = BatchTransformer(pipe.transformer, directions, compiled=False)
         self.scenes = None
         if pipe.depth_estimator is not None:
-            self.scenes = BatchScenes.of(pipe.depth_estimator, pipe.vae, clips.intrinsics, torch.bfloat16)
+            self.scenes = BatchScenes.of(pipe.depth_estimator, pipe.vae, clips.intrinsics, autocast_dtype("auto"))
 
     @torch.no_grad()
     def play(self, seeds: np.random.SeedSequence) -> tuple[Tensor, Tensor]:
@@ -149,5 +150,5 @@ class _Player:
             Conditions.of(batch, self.text(batch.captions)),
             self.pipe.scheduler,
             steps=self.pipe.config.num_inference_steps,
-            autocast=torch.bfloat16,
+            autocast=autocast_dtype("auto"),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gamecraft.errors import InputError
+from gamecraft.precision import compute_dtype
 
 __all__ = ["Muon", "MuonAdamW", "Schedule", "learning_rate_factor", "orthogonalize", "split_parameters"]
 
@@ -60,13 +61,14 @@ def split_parameters(transformer: nn.Module) -> tuple[list[nn.Parameter], list[n
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Nearly orthogonal matrices [n, rows, columns] with the singular vectors of the given ones, in bfloat16.
+    """Nearly orthogonal matrices [n, rows, columns] with the singular vectors of the given ones, in bfloat16 where
+    the device is quick at it.
 
     The Newton-Schulz iteration brings the singular values near 1 (0.7 to 1.2), not to it, which is all Muon needs.
     """
     a, b, c = _COEFFICIENTS
     wide = matrices.shape[-2] <= matrices.shape[-1]
-    x = (matrices if wide else matrices.mT).bfloat16()
+    x = (matrices if wide else matrices.mT).to(compute_dtype("auto", matrices.device))
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT

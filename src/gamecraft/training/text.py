@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gamecraft.errors import CheckpointError, InputError
 from gamecraft.files import write_atomically
+from gamecraft.precision import cpu_autocast
 from gamecraft.training.run import RunFolder, StopSignal
 from gamecraft.training.text_data import CaptionPair, Description, caption_pair, caption_pairs, describe_worlds
 from gamecraft.training.text_measure import RETRIEVAL_CHOICES, TextReport, measure
@@ -62,8 +63,6 @@ class TextTraining:
     heads: int = 4
     language_layers: int = 4
     clip_layers: int = 3
-    bfloat16: bool = True
-    """Compute in bfloat16 by autocast; weights stay float32 until they are saved in float16."""
     log_every: int = 20
     checkpoint_every: int = 100
 
@@ -160,7 +159,7 @@ def _losses(
     first = [pair.short for pair in pairs[:half]] + [pair.long for pair in pairs[half:]]
     second = [pair.other_long for pair in pairs]
     sentences = [text for pair in pairs for text in (pair.other_long, pair.short)][: config.language_batch]
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+    with cpu_autocast():
         return {
             "language": networks.language_loss(tokenize(tokenizer, sentences, config.max_length)),
             "contrastive": networks.contrastive_loss(

@@ -22,6 +22,7 @@ from gamecraft.history import History
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.parallel import lost_ranks_told
+from gamecraft.precision import autocast_dtype
 from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions, initialize
@@ -73,9 +74,10 @@ class Trainer:
     def __init__(self, config: TransformerTraining) -> None:
         self.config = config
         check_trackers(config.trackers)
+        self.autocast = training_autocast(config)
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # or else it ignores torchrun on machines without one
-            mixed_precision=config.precision,
+            mixed_precision="no" if self.autocast is None else "bf16",
             gradient_accumulation_steps=config.accumulation,
             log_with=list(config.trackers) or None,
             project_config=project(Path(config.run)),
@@ -111,10 +113,9 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         autoencoder = load_autoencoder(config.autoencoder).to(device) if config.autoencoder else None
-        autocast = torch.bfloat16 if config.precision == "bf16" else None
         self.scenes = None
         if config.depth is not None:
-            self.scenes = BatchScenes.load(config.depth, autoencoder, clips.intrinsics, device, autocast)
+            self.scenes = BatchScenes.load(config.depth, autoencoder, clips.intrinsics, device, self.autocast)
         self.scheduler = FlowMatchEulerDiscreteScheduler(shift=config.shift)
         self.ema = Ema(self.transformer, config.ema_decay)
         self.held_out = HeldOut(
@@ -124,7 +125,7 @@ class Trainer:
             autoencoder,
             self.scenes,
             shift=config.shift,
-            autocast=autocast,
+            autocast=self.autocast,
             settings=config.evaluation,
         )
         self.sampling: dict[str, float] = {"num_inference_steps": config.evaluation.steps}
@@ -151,7 +152,7 @@ class Trainer:
             share_sequence(transformer, config.context_parallel, device)
         if not config.shard:
             return BatchTransformer(transformer.to(device), self.directions, compiled=config.compile)
-        shard(transformer, device, half=config.precision == "bf16", compiled=config.compile)
+        shard(transformer, device, half=self.autocast is not None, compiled=config.compile)
         return BatchTransformer(transformer, self.directions, compiled=False)
 
     def prepare(self, model: BatchTransformer) -> Any:
@@ -281,7 +282,7 @@ class Trainer:
             Conditions.of(batch, text),
             self.scheduler,
             steps=self.config.own_history.steps,
-            autocast=torch.bfloat16 if self.config.precision == "bf16" else None,
+            autocast=self.autocast,
         )
         return made
 
@@ -359,9 +360,14 @@ def build_transformer(
     return transformer
 
 
+def training_autocast(config: TransformerTraining) -> torch.dtype | None:
+    """What the networks of a training compute in, if it is not float32."""
+    return autocast_dtype(config.precision, torch.accelerator.current_accelerator() or "cpu")
+
+
 def _stored(config: TransformerTraining) -> torch.dtype:
     """What is trained is kept in float32; a base that stays as it is, in what it computes in."""
-    return torch.bfloat16 if config.lora is not None and config.precision == "bf16" else torch.float32
+    return (config.lora and training_autocast(config)) or torch.float32
 
 
 @contextmanager

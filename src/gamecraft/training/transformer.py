@@ -89,7 +89,8 @@ class TransformerTraining:
     own_history: OwnHistory = field(default_factory=OwnHistory)
     motion: MotionSampling = field(default_factory=MotionSampling)
     dropping: Dropping = field(default_factory=Dropping)
-    precision: Literal["no", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What networks compute in beside float32 weights; "auto" is bf16, or fp32 on a CPU that has no bfloat16."""
     compile: bool = True
     gradient_checkpointing: bool = False
     """Compute the blocks again in the backward pass and keep nothing of them: a third more time, far less memory."""

@@ -8,12 +8,14 @@ heights as drawn, so that a camera with square pixels explains the picture. Ther
 from __future__ import annotations
 
 import math
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from gamecraft.actions import Action, motion
@@ -72,6 +74,7 @@ class DoomWorld:
         self._game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}"))
         self._game.set_seed(seed)
         self._game.init()
+        self._guard = _guard(self._folder.name)
 
     def reset(self) -> NDArray[np.uint8]:
         """Start the map and return the first picture [H, W, 3]."""
@@ -100,6 +103,8 @@ class DoomWorld:
 
     def close(self) -> None:
         """End the engine's process."""
+        self._guard.kill()
+        self._guard.communicate()
         self._game.close()
         self._folder.cleanup()
         with suppress(OSError):  # the engine makes this folder wherever it runs and leaves it empty
@@ -118,6 +123,17 @@ class DoomWorld:
         position = (x / _UNITS_PER_METRE, -z * _HEIGHT_STRETCH / _UNITS_PER_METRE, y / _UNITS_PER_METRE)
         self.state = CameraState(position=position, yaw=math.remainder(math.radians(90 - angle), 2 * math.pi))
         return np.array(state.screen_buffer, dtype=np.uint8)
+
+
+def _guard(folder: str) -> subprocess.Popen[bytes]:
+    """A process that ends the engine which saves its games in ``folder``, and removes that, once this one is gone.
+
+    Killed, this process has no chance to; then the guard's input ends.
+    """
+    (engine,) = (child for child in psutil.Process().children() if folder in child.cmdline())
+    command = ["sh", "-c", 'read -r _; kill -9 "$0"; rm -rf "$1"', str(engine.pid), folder]
+    # A group of its own, so that what Ctrl-C or a time limit sends to the whole group spares it.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _engine(vizdoom: Any, wad: str, level: str, hud: bool) -> Any:
