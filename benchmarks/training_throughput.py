@@ -3,9 +3,10 @@
     python benchmarks/training_throughput.py --widths 256 1024 --batch 16
 
 Times forward, backward and optimizer of the embedded model's transformer, and of others like it that are wider, on
-random chunks of 96x160 pixels after a clip, in bfloat16 and compiled as `gamecraft train` does. Operations are those of
-products, convolutions and attention, counted in an eager step; the peak is the fastest of some large bfloat16 products,
-measured in the same process. Prints JSON. Run it on an idle machine; compiling takes minutes.
+random chunks of 96x160 pixels after a clip, compiled and in the precision that `gamecraft train` takes. Operations are
+those of products, convolutions and attention, counted in an eager step; the peaks are the fastest of some large
+products in that precision and in bfloat16, measured in the same process. Prints JSON. Run it on an idle machine;
+compiling takes minutes.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.transformer import GameCraftTransformer3DModel
+from gamecraft.precision import compute_dtype, cpu_autocast
 from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions
 from gamecraft.training.muon import MuonAdamW
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(width: int, args: argparse.Namespace) -> dict[str, float]:
+def measure(width: int, args: argparse.Namespace) -> dict[str, Any]:
     """Figures of one width."""
     torch.manual_seed(0)
     config = dict(GameCraftTransformer3DModel.load_config(str(files("gamecraft") / "assets/mini/transformer")))
@@ -74,8 +76,10 @@ def measure(width: int, args: argparse.Namespace) -> dict[str, float]:
         step()
         optimizer.step(1.0)
         seconds.append(time.perf_counter() - started)
-    median, peak = statistics.median(seconds), matmul_peak()
+    median, dtype = statistics.median(seconds), compute_dtype("auto")
+    peak, bfloat16_peak = matmul_peak(dtype), matmul_peak(torch.bfloat16)
     return {
+        "dtype": str(dtype).removeprefix("torch."),
         "width": width,
         "parameters": sum(p.numel() for p in model.parameters()),
         "ms_per_sample": 1000 * median / args.batch,
@@ -83,6 +87,8 @@ def measure(width: int, args: argparse.Namespace) -> dict[str, float]:
         "gflops": counter.get_total_flops() / median / 1e9,
         "peak_gflops": peak / 1e9,
         "share_of_peak": counter.get_total_flops() / median / peak,
+        "bfloat16_peak_gflops": bfloat16_peak / 1e9,
+        "share_of_bfloat16_peak": counter.get_total_flops() / median / bfloat16_peak,
     }
 
 
@@ -108,7 +114,7 @@ def training_step(
     def step() -> None:
         noise = torch.randn_like(chunks)
         sigmas = sample_sigmas(len(chunks), 5.0, torch.Generator().manual_seed(0))
-        with torch.autocast("cpu", torch.bfloat16):
+        with cpu_autocast():
             velocity = model(interpolate(chunks, noise, sigmas), sigmas, history, conditions)
         flow_loss(velocity, chunks, noise).mean().backward()  # type: ignore[no-untyped-call]
 
@@ -127,9 +133,9 @@ def attention_back_flop(*shapes: Any, **_: Any) -> int:
     return flop
 
 
-def matmul_peak(size: int = 2048) -> float:
-    """bfloat16 operations per second of the fastest of some square matrix products."""
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16) for _ in range(2))
+def matmul_peak(dtype: torch.dtype, size: int = 2048) -> float:
+    """Operations per second of the fastest of some square matrix products."""
+    a, b = (torch.randn(size, size, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(10):
         started = time.perf_counter()

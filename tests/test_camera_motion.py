@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gamecraft.actions import Action, Key, motion
 from gamecraft.evaluation.camera_motion import compose, relative_motion
-from gamecraft.evaluation.following import THRESHOLD, follows
+from gamecraft.evaluation.following import LEAST_MOTION, THRESHOLD, follows
 from gamecraft.trajectory import CameraState, advance, integrate
 
 ANGLES = st.floats(-1, 1)
@@ -60,6 +60,8 @@ def test_the_true_motion_follows_and_its_opposite_and_rest_do_not(name: str) -> 
     assert not follows(action, asked, -asked)
     assert not follows(action, asked, np.zeros(5))
     assert not follows(action, asked, 0.9 * THRESHOLD * asked)
+    assert follows(action, asked, 1.1 * LEAST_MOTION * asked, LEAST_MOTION)
+    assert not follows(action, asked, 0.9 * LEAST_MOTION * asked, LEAST_MOTION)
 
 
 def test_single_keys_are_told_apart() -> None:

@@ -16,6 +16,7 @@ class Metric:
 
 METRICS = {
     "follows": Metric(label="action accuracy", better="higher"),
+    "direction": Metric(label="direction accuracy", better="higher"),
     "psnr": Metric(label="PSNR, dB", better="higher", digits=2),
     "ssim": Metric(label="SSIM", better="higher"),
     "sharpness": Metric(label="sharpness", better="truth"),

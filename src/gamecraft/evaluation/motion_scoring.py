@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from gamecraft.evaluation.camera_motion import compose, poses_after, relative_motion
 from gamecraft.evaluation.cases import Case
-from gamecraft.evaluation.following import follows
+from gamecraft.evaluation.following import LEAST_MOTION, THRESHOLD, follows
 from gamecraft.evaluation.measures import seen_by
 from gamecraft.evaluation.motion_estimator import METHOD, chosen_frames, estimate_steps
 from gamecraft.evaluation.response import delay, gains
@@ -23,7 +23,7 @@ Scores = dict[str, list[float | None]]
 
 
 def score_motion(case: Case, shown: Frames, metrics: Scores) -> list[list[float]]:
-    """Action accuracy, RPE and ATE by the built-in estimator; returns the motion [5] seen in each chunk."""
+    """Accuracy of action and direction, RPE and ATE by the built-in estimator; returns each chunk's motion [5]."""
     pitch, eyes = case.start.state.pitch, -case.start.state.position[1]
     steps, motions = [], []
     for last, chunk in continued(case, shown):
@@ -32,10 +32,11 @@ def score_motion(case: Case, shown: Frames, metrics: Scores) -> list[list[float]
         motions.append(compose(seen))
         pitch += float(motions[-1][4])  # of what is shown, which need not be what was asked for
     commanded = relative_motion(poses_before(case), case.poses[:, -1])
-    metrics[seen_by("follows", METHOD)] = [
-        float(follows(actions[0], asked, seen)) if len(set(actions)) == 1 else None
-        for actions, asked, seen in zip(case.actions, commanded, motions, strict=True)
-    ]
+    for metric, least in (("follows", THRESHOLD), ("direction", LEAST_MOTION)):
+        metrics[seen_by(metric, METHOD)] = [
+            float(follows(actions[0], asked, seen, least)) if len(set(actions)) == 1 else None
+            for actions, asked, seen in zip(case.actions, commanded, motions, strict=True)
+        ]
     _score_track(case, poses_after(case.start.state, np.concatenate(steps)), METHOD, metrics)
     return [motion.tolist() for motion in motions]
 
