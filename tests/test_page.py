@@ -297,3 +297,15 @@ def test_on_small_screens_nothing_covers_the_controls(touched: Driver, size: tup
         }); }""")
     assert covered == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_glow_is_drawn_only_beside_the_picture(driver: Driver) -> None:
+    driver.begin()
+    driver.settle()
+    page = driver.page
+    width, height = page.evaluate("[view.width, view.height]")
+    page.set_viewport_size({"width": 20 * width, "height": 20 * height})
+    driver.until(lambda: page.evaluate("ambient.hidden"))
+    page.set_viewport_size({"width": 20 * width, "height": 30 * height})
+    driver.until(lambda: not page.evaluate("ambient.hidden"))
+    assert page.evaluate("pixelsOf(ambient).some((byte, place) => place % 4 < 3 && byte > 0)"), "the picture glows"

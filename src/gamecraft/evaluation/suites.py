@@ -64,6 +64,7 @@ SUITES = {
             name="paper",
             about="150 start images x 12 action signals, as in the paper's evaluation: 8 single, 4 combined",
             signals=_holding(*_SINGLE, "w+left", "w+right", "w+d", "s+a"),
+            rows=("model", "freeze", "truth"),
             groups=("motion", "frames", "pictures", "dynamics"),
             starts=150,
         ),

@@ -3,6 +3,8 @@
 import { STILL } from "./frames.js";
 import { VideoPictures } from "./video.js";
 
+const GLOW_INTERVAL = 250; // ms: blowing it up to the window costs a processor more than the picture itself
+
 /** Draws frames into the world's canvas and its glow. Dispatches "shown" with the frame as `detail`. */
 export class Player extends EventTarget {
   #canvas;
@@ -11,6 +13,7 @@ export class Player extends EventTarget {
   #video = new VideoPictures();
   #order = Promise.resolve();
   #times = [];
+  #glowTime = -Infinity;
 
   /**
    * @param canvas takes each picture pixel by pixel; style scales it to the window.
@@ -22,6 +25,7 @@ export class Player extends EventTarget {
     this.#canvas = canvas.getContext("2d");
     this.#glow = glow.getContext("2d");
     this.#isCurrent = isCurrent;
+    addEventListener("resize", () => this.#paintGlow(this.#canvas.canvas));
   }
 
   /** Show a frame after those that came before it; decoding runs ahead. */
@@ -59,6 +63,14 @@ export class Player extends EventTarget {
     const { canvas } = this.#canvas;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     this.#canvas.drawImage(picture, 0, 0, width, height);
-    this.#glow.drawImage(canvas, 0, 0, this.#glow.canvas.width, this.#glow.canvas.height);
+    if (performance.now() - this.#glowTime >= GLOW_INTERVAL) this.#paintGlow(canvas);
+  }
+
+  #paintGlow(canvas) {
+    this.#glowTime = performance.now();
+    const bare = Math.abs(innerWidth / innerHeight - canvas.width / canvas.height) * innerHeight; // pixels beside it
+    const { canvas: glow } = this.#glow;
+    glow.hidden = bare < 1;
+    if (!glow.hidden) this.#glow.drawImage(canvas, 0, 0, glow.width, glow.height);
   }
 }
