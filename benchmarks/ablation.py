@@ -82,6 +82,8 @@ def train(config: Path, settings: list[str], folder: Path) -> None:
     words = [word for setting in settings for word in ("--set", setting)]
     if code := gamecraft(["train", "--config", str(config), "--run", str(folder / "run"), *words]):
         raise SystemExit(code)
+    if not (folder / "run" / "transformer").exists():  # written at the end; interrupted, a training ends in order
+        raise SystemExit("stopped; the same command continues")
     recipe = load_recipe(config, settings)[1]
     assemble(folder / "run" / "transformer", Path(recipe["autoencoder"]), Path(recipe["text"]), folder / "model")
 
