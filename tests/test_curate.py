@@ -105,6 +105,7 @@ def test_the_datasets_library_reads_the_manifests(dataset: Path, tmp_path: Path)
         np.testing.assert_array_equal(np.reshape(row["poses"], (-1, 4, 4)), clip.poses)
         for name in ("num_frames", "actions_json", "caption_short", "caption_long", "sha256"):
             assert row[name] == getattr(clip, name)
+        assert dataset / json.loads(row["provenance_json"])["file"] == clip.path
 
 
 def test_the_report_says_what_became_of_everything(dataset: Path) -> None:

@@ -31,7 +31,7 @@ class Write:
     """
 
     name: ClassVar[str] = "write"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     width: int = 160
     height: int = 96
@@ -50,13 +50,16 @@ class Write:
             Path(place["dataset"]), fps=shard["fps"], height=self.height, width=self.width,
             intrinsics=Intrinsics(**shard["lens"]),
         )  # fmt: skip
-        records = [self._record(clip, shard, Path(place[clip["recording"]]), store) for clip in shard["clips"]]
+        records = [
+            self._record(row, clip, shard, Path(place[clip["recording"]]), store)
+            for row, clip in enumerate(shard["clips"])
+        ]
         for latents in writer.folder.glob(f"latents/*/{shard['number']:05d}.safetensors"):
             latents.unlink()  # they are those of the clips that were here before
         writer.write(shard["number"], records, replace=True)
         return {"clips": len(records)}
 
-    def _record(self, clip: dict[str, Any], shard: dict[str, Any], video: Path, store: Store) -> ClipRecord:
+    def _record(self, row: int, clip: dict[str, Any], shard: dict[str, Any], video: Path, store: Store) -> ClipRecord:
         annotation = store.read("poses", clip["name"]) or {}
         poses = np.array(annotation["poses"]).reshape(-1, 4, 4)
         frames = self._frames(video, clip, shard)
@@ -65,6 +68,8 @@ class Write:
             frames, poses = frames[::-1], poses[::-1]
             actions = actions_to_json(actions_from_poses(poses))
         provenance = {key: clip[key] for key in ("recording", "sha256", "first", "backwards", "window", "pose_source")}
+        # Whoever reads the manifests of all shards as one table cannot tell from which shard a row is.
+        file = f"shards/{shard['number']:05d}/{row:06d}.mp4"
         return ClipRecord(
             frames=frames,
             poses=poses,
@@ -74,7 +79,7 @@ class Write:
             theme=clip["theme"],
             world_seed=0,
             scores_json=json.dumps(clip["scores"], sort_keys=True),
-            provenance_json=json.dumps(provenance | {"fps": shard["fps"]}, sort_keys=True),
+            provenance_json=json.dumps(provenance | {"fps": shard["fps"], "file": file}, sort_keys=True),
         )
 
     def _frames(self, video: Path, clip: dict[str, Any], shard: dict[str, Any]) -> NDArray[np.uint8]:
