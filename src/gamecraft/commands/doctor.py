@@ -35,10 +35,13 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from gamecraft.commands.quiet import quiet_libraries
+    from gamecraft.precision import compute_dtype
     from gamecraft.sizes import sizes_of
 
     quiet_libraries()
     print(f"python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, {platform.system()}")
+    computes = "bfloat16" if compute_dtype("auto") == torch.bfloat16 else "float32: it has no bfloat16 instructions"
+    print(f"the processor computes in {computes}")
     memory = _main_memory()
     print(f"main memory {memory / _GB:.0f} GB, free disk here {shutil.disk_usage(Path()).free / _GB:.0f} GB")
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
