@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gamecraft.actions import actions_from_json, motion, parse_script
+from gamecraft.curation.certainty import certainty, pose_deviation, turn_deviation
 from gamecraft.curation.pose_actions import actions_from_poses, motion_from_poses, replay_error
 from gamecraft.curation.upright import motion_scale, roll_degrees, upright, without_roll
 from gamecraft.trajectory import CameraState, integrate, relative_to
@@ -84,6 +85,36 @@ def test_the_typical_step_gets_the_default_speed() -> None:
     poses[:, :3, 3] *= 37.0
     assert motion_scale(poses) == pytest.approx(1 / 37, rel=1e-6)
     assert motion_scale(walk("left 20f")) == 1.0
+
+
+def test_the_deviation_of_a_pose_is_that_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    points, focal = rng.uniform((-3, -2, 4), (3, 2, 12), (60, 3)), np.array([240.0, 200.0])
+
+    def seen(change: np.ndarray) -> np.ndarray:
+        """Pixels [2 N] after the points have turned and moved by six small numbers."""
+        moved = points + np.cross(change[:3], points) + change[3:]
+        return (moved[:, :2] / moved[:, 2:] * focal).T.reshape(-1)
+
+    steps = 1e-6 * np.eye(6)
+    slopes = np.stack([(seen(step) - seen(-step)) / 2e-6 for step in steps], axis=1)
+    noise = rng.normal(scale=0.5, size=(len(slopes), 4000))
+    turns = np.linalg.lstsq(slopes, noise, rcond=None)[0][:3]
+    spread = float(np.sqrt(np.square(turns).sum(axis=0).mean()))
+    assert pose_deviation(points, focal, 0.5) == pytest.approx(spread, rel=0.03)
+
+
+def test_confidence_falls_where_turning_looks_like_moving() -> None:
+    rng = np.random.default_rng(1)
+    focal = np.full(2, 240.0)
+    room = rng.uniform((-3, -2, 3), (3, 2, 12), (100, 3))
+    patch = rng.uniform((-0.5, -0.5, 9.9), (0.5, 0.5, 10.1), (100, 3))
+    deviations = [turn_deviation(100, focal, 0.5), *(pose_deviation(points, focal, 0.5) for points in (room, patch))]
+    assert deviations == sorted(deviations)
+    confidences = [certainty(deviation) for deviation in deviations]
+    assert confidences[1] > 0.4
+    assert confidences[2] < 0.2
+    assert certainty(0.0) == 1.0
 
 
 class TestStructureFromMotion:

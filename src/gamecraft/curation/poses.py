@@ -51,7 +51,7 @@ class Poses:
     """
 
     name: ClassVar[str] = "poses"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     source: str = "sfm"
     stride: int = 2

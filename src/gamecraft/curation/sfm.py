@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gamecraft.curation.certainty import certainty, pose_deviation, turn_deviation
 from gamecraft.curation.extras import require
 from gamecraft.curation.tracks import Sighting, track_points
 from gamecraft.intrinsics import Intrinsics
@@ -28,8 +29,8 @@ Array = NDArray[np.float64]
 # Pairs of key frames whose shared tracks are offered to COLMAP, in key frames from one to the other.
 _GAPS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 _MIN_SHARED = 15
-_TURNING_ERROR = 0.6  # pixels, at which tracks count as explained by turning alone
-_TRUSTED_POINTS = 60.0  # points per key frame at which their number is half trusted
+_TURNING_ERROR = 1.0  # pixels, at which tracks count as explained by turning alone
+_TURNING_LIMIT = 2.5  # pixels, of any frame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +40,7 @@ class CameraPath:
     Attributes:
         frames: [K] numbers of the frames.
         poses: [K, 4, 4] camera-to-world.
-        confidence: 0 to 1, from how many frames, points and pixels of error there are.
+        confidence: 0 to 1, from the share of frames that have a pose and how exactly their points determine it.
         turning: whether the camera only turns.
         error: pixels between where points are seen and where they should be, on average.
     """
@@ -83,15 +84,21 @@ def turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre:
         keys, seen: K numbers of frames and what is seen in them.
         focal, centre: [2] of the lens, in pixels.
     """
-    found = rotations(seen, focal, centre, limit=4 * _TURNING_ERROR)
+    found = rotations(seen, focal, centre, limit=_TURNING_LIMIT)
     if found is None:
         return None
     poses, errors = found
     error = float(np.median(errors))
     if error > _TURNING_ERROR:
         return None
-    confidence = round(1 / (1 + error**2), 4)
-    return CameraPath(frames=np.array(keys), poses=poses, confidence=confidence, turning=True, error=round(error, 4))
+    points = float(np.mean([len(sighting.ids) for sighting in seen]))
+    return CameraPath(
+        frames=np.array(keys),
+        poses=poses,
+        confidence=round(certainty(turn_deviation(points, focal, error)), 4),
+        turning=True,
+        error=round(error, 4),
+    )
 
 
 def rotations(
@@ -191,24 +198,29 @@ def structure(keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> tup
     if not models:
         return None
     model = max(models.values(), key=lambda found: found.num_reg_images())
-    poses = {}
+    (lens,) = model.cameras.values()
+    focal = np.array([lens.focal_length_x, lens.focal_length_y])
+    error = float(model.compute_mean_reprojection_error())
+    poses, deviations = {}, []
     for image in model.images.values():
-        if image.has_pose:
+        points = [model.points3D[point.point3D_id].xyz for point in image.points2D if point.has_point3D()]
+        if image.has_pose and len(points) >= _MIN_SHARED:
             pose = np.eye(4)
             pose[:3] = image.cam_from_world().inverse().matrix()
             poses[int(image.name)] = pose
+            own = (np.array(points) - pose[:3, 3]) @ pose[:3, :3]
+            deviations.append(pose_deviation(own, focal, error))
+    if not poses:
+        return None
     frames = np.array(sorted(poses))
-    error = float(model.compute_mean_reprojection_error())
-    density = model.compute_mean_observations_per_reg_image()
-    confidence = len(frames) / len(keys) * density / (density + _TRUSTED_POINTS) / (1 + error**2)
+    confidence = len(frames) / len(keys) * certainty(float(np.mean(deviations)))
     path = CameraPath(
         frames=frames,
         poses=np.stack([poses[int(frame)] for frame in frames]),
-        confidence=round(float(confidence), 4),
+        confidence=round(confidence, 4),
         turning=False,
         error=round(error, 4),
     )
-    (lens,) = model.cameras.values()
     return path, float(lens.params[0])
 
 
@@ -247,8 +259,13 @@ def _mapping_options(colmap: Any, *, refine: bool) -> Any:
     options.extract_colors = False
     options.multiple_models = False
     options.min_model_size = 5
-    options.mapper.init_min_tri_angle = 4
+    options.mapper.init_min_tri_angle = 8
     options.mapper.init_min_num_inliers = 50
+    # Tracks are good to a pixel or two. With more tolerance, a wrong mix of turning and moving passes as the view of a
+    # flat wall, and the tracks that speak against it as outliers.
+    options.mapper.init_max_error = 2
+    options.mapper.abs_pose_max_error = 4
+    options.mapper.filter_max_reproj_error = 2
     options.mapper.abs_pose_min_num_inliers = _MIN_SHARED
     # Clips are short and their tracks long, so that local adjustment sees nearly everything.
     options.ba_global_frames_ratio = options.ba_global_points_ratio = 1.5
