@@ -42,7 +42,7 @@ class Poses:
     Attributes:
         source: ``sfm`` (COLMAP), ``recorded`` (the trajectory beside the recording) or a plug-in ``module:function``,
             see ``Estimator``.
-        stride: frames from one key frame to the next; poses between are interpolated.
+        stride: frames from one key frame to the next.
         width: of the pictures that poses are estimated from, in pixels.
         registered: least share of the key frames whose pose was found.
         confidence: least confidence.
@@ -51,7 +51,7 @@ class Poses:
     """
 
     name: ClassVar[str] = "poses"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     source: str = "sfm"
     stride: int = 2
@@ -109,10 +109,10 @@ class Poses:
             scores: dict[str, Any] = {"confidence": confidence}
         else:
             path = estimate_path(frames, lens, self.stride)
-            keys = len({*range(0, count, self.stride), count - 1})
-            if path is None or len(path.frames) < self.registered * keys:
-                found = 0 if path is None else len(path.frames)
-                return f"{found} of {keys} key frames could be placed, fewer than {self.registered:.0%}"
+            keys = {*range(0, count, self.stride), count - 1}
+            found = 0 if path is None else len(keys & set(path.frames.tolist()))
+            if path is None or found < self.registered * len(keys):
+                return f"{found} of {len(keys)} key frames could be placed, fewer than {self.registered:.0%}"
             if path.frames[0] != 0 or path.frames[-1] != count - 1:
                 return "the first or the last frame could not be placed"
             known = Trajectory(poses=path.poses, times=path.frames.astype(np.float64))

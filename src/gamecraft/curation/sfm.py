@@ -1,5 +1,6 @@
 """The camera of a clip from its pictures alone: tracked points, then incremental structure from motion by COLMAP.
 
+COLMAP places key frames; the frames between see the same points, which place them too.
 Where the camera only turns there is no structure to be had, and nothing to have it for: then the rotation that explains
 the tracks is the answer.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from numpy.typing import NDArray
 
 from gamecraft.curation.certainty import certainty, pose_deviation, turn_deviation
 from gamecraft.curation.extras import require
+from gamecraft.curation.resection import resect
 from gamecraft.curation.tracks import Sighting, track_points
 from gamecraft.intrinsics import Intrinsics
+from gamecraft.trajectory import Trajectory, interpolate
 
 __all__ = ["CameraPath", "estimate_path", "load_colmap", "rotations", "structure", "turning"]
 
@@ -43,6 +47,7 @@ class CameraPath:
         confidence: 0 to 1, from the share of frames that have a pose and how exactly their points determine it.
         turning: whether the camera only turns.
         error: pixels between where points are seen and where they should be, on average.
+        points: for each frame the points [3] that it sees, by the number of their track; none if the camera only turns.
     """
 
     frames: NDArray[np.int64]
@@ -50,10 +55,13 @@ class CameraPath:
     confidence: float
     turning: bool
     error: float
+    points: tuple[Mapping[int, Array], ...] = ()
 
 
 def estimate_path(frames: Sequence[NDArray[np.uint8]], lens: Intrinsics, stride: int) -> CameraPath | None:
-    """Estimate the camera of every ``stride``-th frame and of the last; None if nothing can be said.
+    """Estimate the camera of a clip's frames, as far as those before and after can be placed; None if none can be.
+
+    Every ``stride``-th frame and the last are key frames.
 
     Args:
         frames: F pictures uint8 [H, W, 3].
@@ -69,12 +77,31 @@ def estimate_path(frames: Sequence[NDArray[np.uint8]], lens: Intrinsics, stride:
     focal = np.array([lens.fx * width, lens.fy * height])
     centre = np.array([lens.cx * width, lens.cy * height])
     if path := turning(keys, seen, focal, centre):
-        return path
+        return turning(range(len(frames)), sightings, focal, centre) or path
     colmap = load_colmap()
     camera = colmap.Camera(model="PINHOLE", width=width, height=height, params=[*focal, *centre])
     camera.has_prior_focal_length = True
     found = structure(keys, seen, camera)
-    return found and found[0]
+    return found and _with_frames_between(found[0], stride, sightings, focal, centre)
+
+
+def _with_frames_between(
+    path: CameraPath, stride: int, sightings: Sequence[Sighting], focal: Array, centre: Array
+) -> CameraPath:
+    """The path and the frames between its neighbouring key frames, placed by the points that both of these see."""
+    known = Trajectory(poses=path.poses, times=path.frames.astype(np.float64))
+    poses = {int(frame): pose for frame, pose in zip(path.frames, path.poses, strict=True)}
+    for number, (first, last) in enumerate(pairwise(path.frames.tolist())):
+        if not 1 < last - first <= stride:
+            continue
+        here, there = path.points[number], path.points[number + 1]
+        points = {track: point for track, point in here.items() if track in there and (there[track] == point).all()}
+        between = np.arange(first + 1, last)
+        guesses = interpolate(known, between.astype(np.float64)).poses
+        for frame, guess in zip(between.tolist(), guesses, strict=True):
+            poses[frame] = resect(guess, sightings[frame], points, focal, centre)
+    frames = np.array(sorted(poses))
+    return replace(path, frames=frames, poses=np.stack([poses[int(frame)] for frame in frames]), points=())
 
 
 def turning(keys: Sequence[int], seen: Sequence[Sighting], focal: Array, centre: Array) -> CameraPath | None:
@@ -201,25 +228,28 @@ def structure(keys: Sequence[int], seen: Sequence[Sighting], camera: Any) -> tup
     (lens,) = model.cameras.values()
     focal = np.array([lens.focal_length_x, lens.focal_length_y])
     error = float(model.compute_mean_reprojection_error())
-    poses, deviations = {}, []
+    poses, points, deviations = {}, {}, []
     for image in model.images.values():
-        points = [model.points3D[point.point3D_id].xyz for point in image.points2D if point.has_point3D()]
-        if image.has_pose and len(points) >= _MIN_SHARED:
-            pose = np.eye(4)
-            pose[:3] = image.cam_from_world().inverse().matrix()
-            poses[int(image.name)] = pose
-            own = (np.array(points) - pose[:3, 3]) @ pose[:3, :3]
-            deviations.append(pose_deviation(own, focal, error))
+        rows = [row for row, point in enumerate(image.points2D) if point.has_point3D()]
+        if not image.has_pose or len(rows) < _MIN_SHARED:
+            continue
+        frame = int(image.name)
+        places = [model.points3D[image.points2D[row].point3D_id].xyz for row in rows]
+        tracks = seen[keys.index(frame)].ids[rows].tolist()
+        points[frame] = dict(zip(tracks, places, strict=True))
+        poses[frame] = pose = np.eye(4)
+        pose[:3] = image.cam_from_world().inverse().matrix()
+        deviations.append(pose_deviation((np.array(places) - pose[:3, 3]) @ pose[:3, :3], focal, error))
     if not poses:
         return None
-    frames = np.array(sorted(poses))
-    confidence = len(frames) / len(keys) * certainty(float(np.mean(deviations)))
+    frames = sorted(poses)
     path = CameraPath(
-        frames=frames,
-        poses=np.stack([poses[int(frame)] for frame in frames]),
-        confidence=round(confidence, 4),
+        frames=np.array(frames),
+        poses=np.stack([poses[frame] for frame in frames]),
+        confidence=round(len(frames) / len(keys) * certainty(float(np.mean(deviations))), 4),
         turning=False,
         error=round(error, 4),
+        points=tuple(points[frame] for frame in frames),
     )
     return path, float(lens.params[0])
 
