@@ -35,7 +35,7 @@ class Scenes:
     version: ClassVar[int] = 2
 
     ratio: float = 1.2
-    content: float = 8.0
+    content: float = 25.0
     residual: float = 0.65
     residual_ratio: float = 1.1
     window: int = 2
