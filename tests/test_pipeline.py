@@ -329,7 +329,7 @@ def test_a_saved_pipeline_makes_the_same_video(
 
 
 def test_bfloat16_is_close(model_folder: Path, picture: np.ndarray, frames: np.ndarray) -> None:
-    fast = video(load_pipeline(model_folder), picture)
+    fast = video(load_pipeline(model_folder, dtype=torch.bfloat16), picture)
     assert 0 < np.abs(fast.astype(int) - frames).mean() < 2
 
 

@@ -65,7 +65,8 @@ def test_what_is_wrong_is_said_once(model_folder: Path, tmp_path: Path) -> None:
     with started(tmp_path, model_folder) as run:
         _, errors = run.communicate(timeout=LONG)
     assert errors.count("gamecraft generate: --actions is missing") == 1
-    assert errors.count("exitcode  : 2") == 2  # torchrun's summary; its own exit code is 1 whatever its processes say
+    # torchrun's summary: its own exit code is 1 whatever its processes say, and it may end the second one itself
+    assert errors.count("exitcode  : 2") in (1, 2)
     assert not list(tmp_path.iterdir())
 
 

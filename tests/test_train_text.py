@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -136,11 +137,12 @@ def test_a_run_folder_belongs_to_one_configuration(tmp_path: Path) -> None:
 
 
 def test_both_losses_fall(tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny(tmp_path), steps=40, log_every=1, learning_rate=2e-2)
+    config = dataclasses.replace(tiny(tmp_path), steps=80, log_every=1, learning_rate=2e-2)
     train_text(config)
     records = [record for record in RunFolder(config.run).records() if "language" in record]
-    for loss in ("language", "contrastive"):
-        assert records[-1][loss] < 0.9 * records[0][loss]
+    for loss in ("language", "contrastive"):  # of a few captions each, so that only means tell
+        values = [record[loss] for record in records]
+        assert np.mean(values[-20:]) < 0.9 * np.mean(values[:5])
 
 
 def test_recipe_is_a_configuration() -> None:
