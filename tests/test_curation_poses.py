@@ -132,6 +132,8 @@ def test_known_points_place_a_frame() -> None:
     found = resect(guess, seen, dict(enumerate(points)), focal, centre)
     np.testing.assert_allclose(found, pose, atol=2e-3)
     assert resect(guess, seen, dict(enumerate(points[:14])), focal, centre) is guess
+    points[0] = pose[:3, 3] - 2 * pose[:3, 2]  # a wrong point behind the camera
+    np.testing.assert_allclose(resect(guess, seen, dict(enumerate(points)), focal, centre), pose, atol=2e-3)
 
 
 class TestStructureFromMotion:

@@ -33,9 +33,11 @@ def resect(pose: Array, seen: Sighting, points: Mapping[int, Array], focal: Arra
     found = pose.copy()
     for _ in range(_ROUNDS):
         x, y, z = ((world - found[:3, 3]) @ found[:3, :3]).T
+        front = z > 0  # what is behind the camera cannot have been seen
+        z = np.where(front, z, 1.0)
         u, v, near, none = x / z, y / z, 1 / z, np.zeros_like(z)
         missed = places - np.stack([u, v], axis=1)
-        weights = 1 / np.maximum(1, np.linalg.norm(missed * focal, axis=1) / _HUBER)
+        weights = front / np.maximum(1, np.linalg.norm(missed * focal, axis=1) / _HUBER)
         # How u and v change when the camera turns about its own axes, and when it moves along them.
         slope_u = np.stack([u * v, -(1 + u * u), v, -near, none, u * near], axis=1)
         slope_v = np.stack([1 + v * v, -u * v, -u, none, -near, v * near], axis=1)
