@@ -1,6 +1,7 @@
 """What TensorBoard shows of a run is what its log says."""
 
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_a_continued_run_takes_back_what_it_makes_again(training: TransformerTra
     from tensorboardX.proto.event_pb2 import SessionLog
 
     train_transformer(replace(training, max_steps=2))
+    time.sleep(1.1)  # event files are named by the second
     train_transformer(replace(training, max_steps=3))
     starts = [event.step for event in events(training.run) if event.session_log.status == SessionLog.START]
     assert starts == [1, 3]
