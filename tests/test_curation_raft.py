@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ import torch
 from gamecraft.curation import raft_flow
 from gamecraft.curation.extras import load_plugin
 from gamecraft.errors import GameCraftError
+
+
+MODULES: dict[str, Any] = sys.modules
 
 
 class Network:
@@ -41,8 +45,8 @@ def test_flow_is_in_pixels_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> N
     network = Network()
     library = SimpleNamespace(raft_small=lambda weights: network, Raft_Small_Weights=SimpleNamespace(DEFAULT="some"))
     for name in ("torchvision", "torchvision.models"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", library)  # type: ignore[arg-type]
+        monkeypatch.setitem(MODULES, name, ModuleType(name))
+    monkeypatch.setitem(MODULES, "torchvision.models.optical_flow", library)
     black, white = np.zeros((90, 160), np.uint8), np.full((90, 160), 255, np.uint8)
     found = load_plugin("gamecraft.curation.raft_flow:flow")(black, white)
     assert found.shape == (90, 160, 2)
@@ -55,6 +59,6 @@ def test_flow_is_in_pixels_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_torchvision_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(MODULES, "torchvision.models.optical_flow", None)
     with pytest.raises(GameCraftError, match=r"RAFT needs torchvision.*pip install 'torchvision'"):
         raft_flow.flow(np.zeros((90, 160), np.uint8), np.zeros((90, 160), np.uint8))
