@@ -13,7 +13,6 @@ from gamecraft.curation import raft_flow
 from gamecraft.curation.extras import load_plugin
 from gamecraft.errors import GameCraftError
 
-
 MODULES: dict[str, Any] = sys.modules
 
 
