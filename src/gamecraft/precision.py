@@ -13,8 +13,8 @@ COMPUTE_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.f
 def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     """The type that an option names; "auto" is bfloat16, unless ``device`` is a CPU that can only imitate it.
 
-    Large products that are imitated take about six times as long as in float32 (AVX-512 without its bf16 part); with AMX
-    they take a sixth.
+    Imitated, large products take about six times as long as in float32 (AVX-512 without its bf16 part).
+    With AMX they take a sixth.
     """
     if name != "auto":
         return COMPUTE_DTYPES[name]
