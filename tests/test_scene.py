@@ -13,6 +13,7 @@ from gamecraft.history import History, model_input, show_scene
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.model_folder import check_model_folder
 from gamecraft.models.depth import DepthEstimator
+from gamecraft.models.refiner import FrameRefiner
 from gamecraft.models.transformer import linear_velocity
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.scene import Scene, View, choose_views, draw_views, fill_gaps
@@ -108,7 +109,12 @@ def test_the_scene_enters_condition_and_mask_of_the_chunk_alone() -> None:
     history = History(clips=(torch.ones(1, 2, 1, 3, 4),), poses=(np.eye(4)[None],))
     noisy = torch.randn(1, 2, 3, 3, 4)
     plain = model_input(noisy, history)
-    scene = Scene(latents=torch.full_like(noisy, 0.3), coverage=torch.full((1, 1, 3, 3, 4), 0.7))
+    scene = Scene(
+        latents=torch.full_like(noisy, 0.3),
+        coverage=torch.full((1, 1, 3, 3, 4), 0.7),
+        video=torch.zeros(1, 3, 9, 24, 32),
+        covered=torch.ones(1, 1, 9, 24, 32),
+    )
     shown = show_scene(plain, scene)
     assert torch.equal(shown[:, :, :1], plain[:, :, :1])
     assert torch.equal(shown[:, :2], plain[:, :2])
@@ -143,11 +149,18 @@ def test_the_residual_of_the_guess_has_variance_one() -> None:
 # --- in a play -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def seeing() -> GameCraftPipeline:
+@pytest.fixture(scope="module", params=["as decoded", "refined"])
+def seeing(request: pytest.FixtureRequest) -> GameCraftPipeline:
     torch.manual_seed(1)
     estimator = DepthEstimator(channels=(8, 8), blocks=(1, 1)).eval()
-    return tiny_pipeline(depth_estimator=estimator, scene_views=2, remembered_views=3)
+    refiner = trained_refiner() if request.param == "refined" else None
+    return tiny_pipeline(depth_estimator=estimator, refiner=refiner, scene_views=2, remembered_views=3)
+
+
+def trained_refiner() -> FrameRefiner:
+    refiner = FrameRefiner(channels=(8, 8), blocks=(1, 1)).eval()
+    torch.nn.init.normal_(refiner.conv_out.weight, std=0.1)
+    return refiner
 
 
 WALK = [parse_script(script) for script in ("w 5f", "left 5f", "d 5f", "s+right 5f", "w 5f")]
@@ -177,6 +190,30 @@ def test_the_first_view_and_the_newest_ones_are_kept(seeing: GameCraftPipeline, 
     assert views[0] is first
     assert np.array_equal(views[-1].pose, session.poses[-1])
     assert np.array_equal(views[-2].pose, session.poses[-1 - CHUNK])
+
+
+def test_an_untrained_refiner_changes_nothing() -> None:
+    decoded, drawn = torch.rand(2, 3, 5, 16, 24), torch.rand(2, 3, 5, 16, 24)
+    refiner = FrameRefiner(channels=(8, 8), blocks=(1, 1))
+    assert torch.equal(refiner(decoded, drawn, torch.ones(2, 1, 5, 16, 24)), decoded)
+
+
+def test_a_refiner_can_take_what_is_drawn_where_something_is() -> None:
+    decoded, drawn = torch.rand(2, 3, 5, 16, 24), torch.rand(2, 3, 5, 16, 24)
+    covered = (torch.rand(2, 1, 5, 16, 24) > 0.5).float()
+    refiner = FrameRefiner(channels=(8, 8), blocks=(1, 1))
+    torch.nn.init.constant_(refiner.conv_out.bias[3 * refiner.patch**2 :], 1.0)  # the share, everywhere
+    refined = refiner(decoded, drawn, covered)
+    torch.testing.assert_close(refined, torch.where(covered > 0, drawn, decoded))
+
+
+def test_frames_are_decoded_again_as_they_were_shown(seeing: GameCraftPipeline, picture: np.ndarray) -> None:
+    session = Session(seeing)
+    session.reset(picture)
+    shown = [session.step(actions).frames for actions in WALK[:3]]
+    assert all(np.array_equal(session.frames(index), frames) for index, frames in enumerate(shown))
+    plain = seeing.to_frames(seeing.decode_latents(session.latents(0)))
+    assert np.array_equal(plain, shown[0]) == (seeing.refiner is None)
 
 
 @pytest.mark.parametrize("latents", [True, False])

@@ -171,7 +171,7 @@ def _place(pipe: GameCraftPipeline, runtime: Runtime, device: torch.device) -> N
 
 def _offload_groups(pipe: GameCraftPipeline, runtime: Runtime, device: torch.device) -> None:
     settings: dict[str, Any] = {"onload_device": device, "use_stream": device.type == "cuda"}
-    for name in ("transformer", "vae", "text_encoder", "text_encoder_2", "depth_estimator"):
+    for name in ("transformer", "vae", "text_encoder", "text_encoder_2", "depth_estimator", "refiner"):
         if (part := getattr(pipe, name)) is None:
             continue
         if runtime.offload_folder is not None:

@@ -14,6 +14,7 @@ from gamecraft.errors import CheckpointError, InputError
 from gamecraft.model_folder import check_model_folder
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.depth import DepthEstimator
+from gamecraft.models.refiner import FrameRefiner
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.pipeline import GameCraftPipeline
 
@@ -30,6 +31,7 @@ def assemble(
     output: Path,
     *,
     depth: Path | None = None,
+    refiner: Path | None = None,
     dtype: torch.dtype = torch.float16,
     shift: float | None = None,
     **settings: Any,
@@ -41,6 +43,7 @@ def assemble(
         text: folder with ``text_encoder``, ``tokenizer``, ``text_encoder_2`` and ``tokenizer_2``.
         output: a new folder.
         depth: folder of the depth estimator, for a transformer that was trained with a scene memory.
+        refiner: folder of the refiner of decoded frames, which needs a scene memory.
         dtype: type in which the weights are stored.
         shift: of the noise schedule, see ``FlowMatchEulerDiscreteScheduler``.
         settings: further arguments of ``GameCraftPipeline``, such as chunk_frames. The shift, num_inference_steps and
@@ -52,7 +55,7 @@ def assemble(
     if output.exists():
         raise CheckpointError(f"{output} exists; choose a new folder")
     towers = [text / name for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")]
-    for folder in (transformer, vae, *towers, *([depth] if depth else [])):
+    for folder in (transformer, vae, *towers, *(part for part in (depth, refiner) if part)):
         if not folder.is_dir():
             raise CheckpointError(f"there is no folder {folder}")
     trained = _trained_sampling(transformer)
@@ -67,6 +70,7 @@ def assemble(
             transformer=GameCraftTransformer3DModel.from_pretrained(transformer),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=trained_shift if shift is None else shift),
             depth_estimator=DepthEstimator.from_pretrained(depth) if depth else None,
+            refiner=FrameRefiner.from_pretrained(refiner) if refiner else None,
             **trained | settings,
         )
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.autoencoder import AutoencoderPatchCode
 from gamecraft.models.depth import DepthEstimator
+from gamecraft.models.refiner import FrameRefiner
 from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import keep_clips_whole
@@ -54,6 +55,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         prompt_settings: how prompts are fed to the language model, values of ``PromptSettings``.
         depth_estimator: gives the model a memory of the scene (`gamecraft.scene`), if it was trained with one.
         scene_views, remembered_views: of that memory: views a chunk is drawn from, and views that are kept.
+        refiner: gives decoded frames the detail of what the scene memory shows of them.
 
     Attributes:
         autocast_dtype: type in which transformer and VAE compute; that of their weights if None.
@@ -61,8 +63,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         guidance_ranks: the ranks that compute one half of guidance each; None = this one computes both.
     """
 
-    model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->depth_estimator->transformer->vae"
-    _optional_components: ClassVar[list[str]] = ["depth_estimator"]
+    model_cpu_offload_seq: ClassVar[str] = "text_encoder->text_encoder_2->depth_estimator->transformer->vae->refiner"
+    _optional_components: ClassVar[list[str]] = ["depth_estimator", "refiner"]
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
 
     def __init__(
@@ -76,6 +78,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         transformer: GameCraftTransformer3DModel,
         scheduler: FlowMatchEulerDiscreteScheduler,
         depth_estimator: DepthEstimator | None = None,
+        refiner: FrameRefiner | None = None,
         chunk_frames: int = 9,
         fps: int = 24,
         height: int = 96,
@@ -99,6 +102,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             transformer=transformer,
             scheduler=scheduler,
             depth_estimator=depth_estimator,
+            refiner=refiner,
         )
         self.register_to_config(
             chunk_frames=chunk_frames,
@@ -134,6 +138,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         prompts: Prompts,
         *,
         generator: torch.Generator | list[torch.Generator],
+        scene: Scene | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         on_step: StepCallback | None = None,
@@ -145,6 +150,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             poses: camera-to-world [F, 4, 4], or [B, F, 4, 4], in the world of the history, after each frame's action.
             prompts: B encoded prompts; the negative ones are needed with guidance.
             generator: source of the noise, or one for each play.
+            scene: what ``scene`` gives for history and poses, if it is there already.
 
         Returns:
             [B, C, t, h, w] float32, VAE latents * scaling_factor.
@@ -158,7 +164,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             poses = np.concatenate([np.broadcast_to(last_pose, poses[..., :1, :, :].shape), poses[..., :-1, :, :]], -3)
         features, positions = self._encode_camera(history, poses)
         padding: dict[str, Any] = {"attend_to_padding": self.compatibility.attend_to_padding}
-        scene = self._scene(history, poses)
+        scene = scene or self.scene(history, poses)
         branches = [("cond", Conditioning.of([prompts.positive], features, positions, scene=scene, **padding))]
         if scale > 1.0:
             if prompts.negative is None:
@@ -194,7 +200,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         encoder = self._scene_encoder()
         return None if encoder is None else encoder.view(video[:, :, -1], poses[..., -1, :, :])
 
-    def _scene(self, history: History, poses: NDArray[np.float64]) -> Scene | None:
+    def scene(self, history: History, poses: NDArray[np.float64]) -> Scene | None:
+        """What the views of a history show of the chunk with poses [..., F, 4, 4]; None without a scene memory."""
         encoder = self._scene_encoder()
         return encoder.scene(history, poses) if encoder and history.views else None
 
@@ -289,10 +296,16 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
     @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> Tensor:
-        """Latents [B, C, t, h, w] of one chunk as video [B, 3, F, H, W] float32, about [-1, 1]."""
+    def decode_latents(self, latents: Tensor, scene: Scene | None = None) -> Tensor:
+        """Latents [B, C, t, h, w] of one chunk as video [B, 3, F, H, W] float32, about [-1, 1].
+
+        Args:
+            scene: what the scene memory shows of that chunk, for the refiner; without it frames stay as decoded.
+        """
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         autocast = self.autocast_dtype
         with nullcontext() if autocast is None else torch.autocast(latents.device.type, autocast):
             video: Tensor = self.vae.decode(scaled).sample
+            if self.refiner is not None and scene is not None:
+                video = self.refiner(video, scene.video, scene.covered)
         return video.float()

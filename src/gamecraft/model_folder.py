@@ -14,7 +14,7 @@ __all__ = ["check_model_folder", "embedded_model", "folder_of", "model_digest", 
 
 _PIPELINE = "GameCraftPipeline"
 _COMPONENTS = ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "transformer", "scheduler")
-_OPTIONAL = ("depth_estimator",)
+_OPTIONAL = ("depth_estimator", "refiner")
 _WITHOUT_WEIGHTS = ("tokenizer", "tokenizer_2", "scheduler")
 _LIBRARIES = ("diffusers", "transformers", "gamecraft")
 _MAX_HEADER = 100_000_000  # bytes, the limit of the safetensors library

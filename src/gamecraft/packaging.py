@@ -19,6 +19,7 @@ CLASSES = {
     "GameCraftTransformer3DModel": "gamecraft.models.transformer",
     "AutoencoderPatchCode": "gamecraft.models.autoencoder",
     "DepthEstimator": "gamecraft.models.depth",
+    "FrameRefiner": "gamecraft.models.refiner",
 }
 PIPELINE_MODULE = "pipeline"
 COMPONENT_MODULE = "modeling"

@@ -59,11 +59,14 @@ def transfer(inverse_depth: Tensor, moves: Tensor, intrinsics: Intrinsics) -> tu
     return torch.stack([u * scale, v * scale], dim=-1), torch.where(near, w * scale, -1.0)
 
 
-def fetch(pictures: Tensor, places: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] read at places [B, F, h, w, 2] of ``transfer``, bilinearly: [B, F, C, h, w]."""
+def fetch(pictures: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
+    """Pictures [B, C, H, W] read at places [B, F, h, w, 2] of ``transfer``: [B, F, C, h, w].
+
+    mode: as ``grid_sample`` has it; "bicubic" keeps what is fine when pictures are moved again and again.
+    """
     batch, frames = places.shape[:2]
     rows = places.reshape(batch, -1, places.shape[3], 2)  # the frames one below the other
-    found = F.grid_sample(pictures, rows, mode="bilinear", padding_mode="border", align_corners=False)
+    found = F.grid_sample(pictures, rows, mode=mode, padding_mode="border", align_corners=False)
     return found.reshape(batch, found.shape[1], frames, -1, places.shape[3]).transpose(1, 2)
 
 
@@ -90,8 +93,8 @@ def reproject(
     back = torch.linalg.inv(moves.double().cpu()).flatten(0, 1)[:, None]  # not every device knows float64
     places, origin_depth = transfer(depths.reshape(batch * frames, 1, height, width), back, intrinsics)
     places, origin_depth = (x.reshape(batch, frames, *x.shape[2:]) for x in (places, origin_depth))
-    found = fetch(torch.cat([picture.float(), inverse_depth.float()], dim=1), places)
-    colours, known = found[:, :, :-1], found[:, :, -1]
+    colours = fetch(picture.float(), places, mode="bicubic")
+    known = fetch(inverse_depth.float(), places)[:, :, 0]
     inside = places.abs().amax(dim=-1) <= 1
     agrees = (known - origin_depth).abs_() <= origin_depth.abs().mul_(_AGREEMENT).add_(_SLACK)
     valid = _supported((covered & inside & agrees).float())[:, :, None]

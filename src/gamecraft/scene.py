@@ -5,8 +5,8 @@ as far as they have been seen before; the model gets them, encoded, in the condi
 share that was seen in the mask channel. Both are zero in the published model, which has no such memory.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -47,31 +47,35 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What the views show of a chunk, encoded.
+    """What the views show of a chunk: its frames as far as they are known, and the same encoded.
 
     Attributes:
         latents: [B, C, t, h, w], VAE latents * scaling_factor of the drawn frames.
         coverage: [B, 1, t, h, w], the share of each position that the views show.
+        video: [B, 3, F, H, W] in [-1, 1], the drawn frames, gaps filled.
+        covered: [B, 1, F, H, W], 1 where they were seen and else 0.
     """
 
     latents: Tensor
     coverage: Tensor
+    video: Tensor
+    covered: Tensor
 
     def to(self, device: torch.device) -> "Scene":
         """The same on a device."""
-        return Scene(latents=self.latents.to(device), coverage=self.coverage.to(device))
+        return self._each(lambda part: part.to(device))
 
     def beside_nothing(self) -> "Scene":
         """Twice as many items, the first half without a scene."""
-        return Scene(
-            latents=torch.cat([torch.zeros_like(self.latents), self.latents]),
-            coverage=torch.cat([torch.zeros_like(self.coverage), self.coverage]),
-        )
+        return self._each(lambda part: torch.cat([torch.zeros_like(part), part]))
 
     def masked(self, keep: Tensor) -> "Scene":
         """The scene without the items [B] that are not to be kept."""
         factor = keep.to(self.latents)[:, None, None, None, None]
-        return Scene(latents=self.latents * factor, coverage=self.coverage * factor)
+        return self._each(lambda part: part * factor)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Scene":
+        return Scene(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
 def choose_views(

@@ -53,7 +53,8 @@ class SceneEncoder:
             latents = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode() * self.vae.config.scaling_factor
         group, size = self.vae.temporal_compression_ratio, self.vae.spatial_compression_ratio
         whole = torch.cat([covered[:, :, :1].expand(-1, -1, group - 1, -1, -1), covered], dim=2)
-        return Scene(latents=latents.float(), coverage=F.avg_pool3d(whole, (group, size, size)))
+        coverage = F.avg_pool3d(whole, (group, size, size))
+        return Scene(latents=latents.float(), coverage=coverage, video=video, covered=covered)
 
     def _computing(self, device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(device.type, self.autocast)

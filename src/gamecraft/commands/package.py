@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--depth", type=Path, metavar="FOLDER", help="depth estimator, for a transformer trained with a scene memory"
     )
+    parser.add_argument("--refiner", type=Path, metavar="FOLDER", help="refiner of decoded frames, beside --depth")
     parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16", help="default: %(default)s")
     for name, kind, text in (
         ("shift", float, "shift of the noise schedule"),
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         args.text,
         args.output,
         depth=args.depth,
+        refiner=args.refiner,
         dtype=dtypes[args.dtype],
         shift=args.shift,
         history_clips=args.history_clips,

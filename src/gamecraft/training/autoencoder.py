@@ -155,11 +155,11 @@ def measure(model: AutoencoderPatchCode, windows: list[Tensor]) -> dict[str, flo
 def measure_generated(model: AutoencoderPatchCode, made: GeneratedChunks) -> dict[str, float]:
     """Mean PSNR in dB, and sharpness as in ``measure``, of decoded generated chunks against what was to be seen."""
     sums = {"psnr_generated": 0.0, "sharpness_generated": 0.0}
-    for latents, frames in made:
-        video = to_video(frames[None])
-        decoded = model.decode(latents[None].float() / model.config.scaling_factor).sample
-        sums["psnr_generated"] += psnr(decoded, video)
-        sums["sharpness_generated"] += sharpness(decoded, video)
+    for number in range(len(made)):
+        chunk = made.at([number])
+        decoded = model.decode(chunk["latents"] / model.config.scaling_factor).sample
+        sums["psnr_generated"] += psnr(decoded, chunk["true"])
+        sums["sharpness_generated"] += sharpness(decoded, chunk["true"])
     return {name: value / len(made) for name, value in sums.items()}
 
 
@@ -226,8 +226,8 @@ def _batch(
 ) -> tuple[Tensor, Tensor]:
     """Latents [B, C, t, h, w], generated or encoded and made inexact, and the videos [B, 3, F, H, W] they are of."""
     if made is not None and made.due(step):
-        latents, frames = made.batch(step, size=config.batch_size)
-        return latents / model.config.scaling_factor, to_video(frames)
+        chunks = made.batch(step, size=config.batch_size)
+        return chunks["latents"] / model.config.scaling_factor, chunks["true"]
     images = step % config.image_every == config.image_every - 1
     video = to_video(sampler.batch(step, size=config.batch_size, frames=1 if images else config.frames))
     latents = model.encode(video).latent_dist.mode()

@@ -29,6 +29,7 @@ TASKS = {
     "text": Task("gamecraft.training.text", "TextTraining", "train_text"),
     "autoencoder": Task("gamecraft.training.autoencoder", "AutoencoderTraining", "train_autoencoder"),
     "depth": Task("gamecraft.training.depth", "DepthTraining", "train_depth"),
+    "refiner": Task("gamecraft.training.refiner", "RefinerTraining", "train_refiner"),
     "transformer": Task("gamecraft.training.transformer", "TransformerTraining", "train_transformer"),
     "distillation": Task("gamecraft.training.distillation.task", "Distillation", "distill", run_key="training.run"),
 }

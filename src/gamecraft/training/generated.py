@@ -1,11 +1,11 @@
-"""Chunks as a model makes them, beside what was to be seen: what an autoencoder's decoder is given in play.
+"""Chunks as a model makes them, beside what was to be seen: what decoder and refiner are given in play.
 
 Generated latents are softer than encoded ones. A decoder that has only met encoded ones shows that; one that has also
 met generated ones gives them the contrast of the recordings.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,41 +14,42 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gamecraft.chunk_pipeline import Prompts
+from gamecraft.dataset import Clip, ClipDataset
 from gamecraft.errors import InputError
 from gamecraft.files import write_atomically
 from gamecraft.history import History
-from gamecraft.pipeline import GameCraftPipeline
-from gamecraft.precision import autocast_dtype
-from gamecraft.rays import pixel_directions
-from gamecraft.training.batch_scenes import BatchScenes
-from gamecraft.training.batch_transformer import BatchTransformer, Conditions
-from gamecraft.training.chunk_batches import ChunkBatch, collate
-from gamecraft.training.history_sampling import STRIDES_PER_CHUNK, HistoryKind
-from gamecraft.training.latents import LatentChunk, LatentDataset
+from gamecraft.loading import load_pipeline
+from gamecraft.models.text import PromptEmbeds
+from gamecraft.pictures import to_video
 from gamecraft.training.text_cache import TextCache, prompt_settings
 
 __all__ = ["GeneratedChunks", "GeneratedSettings", "generated_chunks"]
 
 _CLIPS = 16
-"""Clips that are continued at a time, by two chunks each."""
+"""Clips that are continued at a time."""
+_CHUNKS = 3
+"""By how many chunks, if they are long enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedSettings:
-    """Where a decoder's generated latents come from.
+    """Where generated chunks come from.
 
-    model: folder of the whole model. latents: the cache of its own autoencoder's latents in the training data.
-    chunks: how many to make; rounded up to a multiple of 32. share: of the batches that they are.
+    model: folder of the whole model. chunks: how many to make, rounded up. share: of a training's batches they are.
     """
 
     model: str
-    latents: str
     chunks: int = 800
     share: float = 0.5
 
 
 class GeneratedChunks:
     """The chunks in a folder of ``generated_chunks``; batch `k` depends on `seed` and `k` alone.
+
+    A batch has latents float32 [B, C, t, h, w], times the scaling factor, and videos float32 [B, 3, F, H, W], about
+    [-1, 1]: `decoded` by the model's autoencoder, before any refining, `drawn` by its scene memory, and `true`; and
+    `covered` [B, 1, F, H, W], 1 where the drawn one shows something. Models without a scene memory draw nothing.
 
     share: of a training's batches that are to be generated ones.
     """
@@ -57,98 +58,124 @@ class GeneratedChunks:
         parts = [load_file(path) for path in sorted(folder.glob("*.safetensors"))]
         self._share = share
         self._seed = seed
-        self._latents, self._frames = (torch.cat([part[name] for part in parts]) for name in ("latents", "frames"))
+        self._all = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def __len__(self) -> int:
         """Number of chunks."""
-        return len(self._latents)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each chunk's latents [C, t, h, w], float16, and frames, uint8 [F, H, W, 3]."""
-        return zip(self._latents, self._frames, strict=True)
+        return len(self._all["latents"])
 
     def due(self, index: int) -> bool:
         """Whether batch `index` of the training is to be a generated one."""
         return bool(np.random.default_rng((self._seed, index, 1)).random() < self._share)
 
-    def batch(self, index: int, *, size: int) -> tuple[Tensor, Tensor]:
-        """Latents [size, C, t, h, w], mean square about 1, and the true frames, uint8 [size, F, H, W, 3]."""
-        chosen = np.random.default_rng((self._seed, index)).integers(len(self), size=size)
-        return self._latents[chosen].float(), self._frames[chosen]
+    def batch(self, index: int, *, size: int) -> dict[str, Tensor]:
+        """A random batch."""
+        chosen: list[int] = np.random.default_rng((self._seed, index)).integers(len(self), size=size).tolist()
+        return self.at(chosen)
+
+    def at(self, numbers: Sequence[int]) -> dict[str, Tensor]:
+        """The chunks of these numbers as a batch."""
+        found = {name: values[list(numbers)] for name, values in self._all.items()}
+        videos = {name: to_video(found[name]) for name in ("decoded", "drawn", "true")}
+        return {"latents": found["latents"].float(), "covered": found["covered"][:, None].float(), **videos}
 
 
 def generated_chunks(settings: GeneratedSettings, data: str, folder: Path, seed: int) -> GeneratedChunks:
-    """Let a model continue clips of a dataset by two chunks, along their own cameras; what `folder` has is kept.
+    """Let a model continue clips of a dataset along their own cameras; what `folder` has is kept.
 
-    Writes NUMBER.safetensors with latents float16 [N, C, t, h, w], times the scaling factor, and frames uint8
-    [N, F, H, W, 3]. The first chunk follows on the recording, the second on the first.
+    Writes NUMBER.safetensors with latents float16 [N, C, t, h, w] and uint8 frames decoded, drawn and true
+    [N, F, H, W, 3] and covered [N, F, H, W]. The first chunks follow on the recording, the others on those before.
 
     Args:
-        data: dataset folder with the latent cache `settings.latents`.
+        data: dataset folder.
 
     Raises:
-        InputError: the dataset lacks that cache, or its clips are too short to be continued.
+        InputError: the clips are too short to be continued by the model's chunks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    player = _Player(settings.model, LatentDataset(data, settings.latents))
-    for number in track(range(-(-settings.chunks // (2 * _CLIPS))), "letting the model play"):
+    player = _Player(settings.model, ClipDataset(data))
+    for number in track(range(-(-settings.chunks // (player.chunks * _CLIPS))), "letting the model play"):
         path = folder / f"{number:05d}.safetensors"
         if not path.exists():
-            latents, frames = player.play(np.random.SeedSequence([seed, number]))
+            made = player.play(np.random.SeedSequence([seed, number]))
             with write_atomically(path) as temporary:
-                save_file({"latents": latents.half(), "frames": frames}, temporary)
+                save_file(made, temporary)
     return GeneratedChunks(folder, share=settings.share, seed=seed)
 
 
 class _Player:
-    """A model that continues clips of a dataset of its latents."""
+    """A model that continues clips of a dataset."""
 
-    def __init__(self, folder: str, dataset: LatentDataset) -> None:
-        if dataset.chunks_per_clip <= 2 * STRIDES_PER_CHUNK:
-            raise InputError(
-                f"the clips of {dataset.clips.folder} have {dataset.chunks_per_clip} chunks; "
-                f"to be continued by two after a first they need {2 * STRIDES_PER_CHUNK + 1}"
-            )
-        self.pipe = pipe = GameCraftPipeline.from_pretrained(folder)
-        self.dataset = dataset
+    def __init__(self, folder: str, clips: ClipDataset) -> None:
+        self.pipe = load_pipeline(folder)
+        self.clips = clips
         self.text = TextCache(folder, prompt_settings(folder), torch.device("cpu"), capacity=2 * _CLIPS)
-        clips = dataset.clips
-        directions = pixel_directions(clips.intrinsics, clips.height, clips.width)
-        self.model = BatchTransformer(pipe.transformer, directions, compiled=False)
-        self.scenes = None
-        if pipe.depth_estimator is not None:
-            self.scenes = BatchScenes.of(pipe.depth_estimator, pipe.vae, clips.intrinsics, autocast_dtype("auto"))
+        length, chunk = min(clip.num_frames for clip in clips), self.pipe.config.chunk_frames
+        self.chunks = min(_CHUNKS, length // chunk - 1)
+        if self.chunks < 1:
+            raise InputError(
+                f"the clips of {clips.folder} have {length} frames; to be continued by a chunk of {chunk} after "
+                f"another they need {2 * chunk}"
+            )
 
     @torch.no_grad()
-    def play(self, seeds: np.random.SeedSequence) -> tuple[Tensor, Tensor]:
-        """Two chunks after random places of random clips, latents and true frames, those of all clips in turn."""
-        random = np.random.default_rng(seeds)
+    def play(self, seeds: np.random.SeedSequence) -> dict[str, Tensor]:
+        """The chunks after random places of random clips: the first ones of all clips, then the second ones..."""
+        random, frames = np.random.default_rng(seeds), self.pipe.config.chunk_frames
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        clips = random.integers(len(self.dataset), size=_CLIPS).tolist()
-        places = random.integers(STRIDES_PER_CHUNK, self.dataset.chunks_per_clip - STRIDES_PER_CHUNK, size=_CLIPS)
-        made, latents, frames = None, [], []
-        for step in range(2):
-            chunks = [
-                self.dataset.chunk(clip, int(place) + step * STRIDES_PER_CHUNK, history=1, images=1 + step)
-                for clip, place in zip(clips, places, strict=True)
-            ]
-            made = self._continue(chunks, made, generator)
-            latents.append(made)
-            frames += [torch.from_numpy(chunk.clip.frames()[chunk.start :][: chunk.frames]) for chunk in chunks]
-        return torch.cat(latents), torch.stack(frames)
+        clips = [self.clips[number] for number in random.integers(len(self.clips), size=_CLIPS).tolist()]
+        whole = (self.chunks + 1) * frames
+        starts = [int(random.integers(clip.num_frames - whole + 1)) for clip in clips]
+        videos, poses = self._cut(clips, starts, whole)
+        prompts = Prompts(positive=PromptEmbeds(*self.text([clip.caption_short for clip in clips])))
+        history = self._begin(videos[:, :frames], poses[:, :frames])
+        made: list[dict[str, Tensor]] = []
+        for first in range(frames, whole, frames):
+            true, track = videos[:, first : first + frames], poses[:, first : first + frames]
+            chunk, history = self._continue(history, track, prompts, generator)
+            made.append({**chunk, "true": true})
+        return {name: torch.cat([chunk[name] for chunk in made]).contiguous() for name in made[0]}
 
-    def _continue(self, chunks: Sequence[LatentChunk], before: Tensor | None, generator: torch.Generator) -> Tensor:
-        """What the model makes of chunks; `before` takes the place of the history if the model has made that."""
-        batch: ChunkBatch = collate(chunks, HistoryKind.CLIP, [chunk.clip.caption_short for chunk in chunks])
-        if before is not None:
-            batch = replace(batch, history=History(clips=(before,), poses=batch.history.poses))
-        if self.scenes is not None:
-            batch = self.scenes.show(batch, made=before)
-        return self.model.sample(
-            batch,
-            torch.randn(batch.latents.shape, generator=generator),
-            Conditions.of(batch, self.text(batch.captions)),
-            self.pipe.scheduler,
-            steps=self.pipe.config.num_inference_steps,
-            autocast=autocast_dtype("auto"),
+    def _cut(self, clips: Sequence[Clip], starts: Sequence[int], length: int) -> tuple[Tensor, np.ndarray]:
+        """Frames uint8 [B, length, H, W, 3] and poses [B, length, 4, 4]."""
+        spans = [slice(start, start + length) for start in starts]
+        videos = [torch.from_numpy(clip.frames()[span]) for clip, span in zip(clips, spans, strict=True)]
+        return torch.stack(videos), np.stack([clip.poses[span] for clip, span in zip(clips, spans, strict=True)])
+
+    def _begin(self, frames: Tensor, poses: np.ndarray) -> History:
+        """True frames as a history."""
+        vae, video = self.pipe.vae, to_video(frames)
+        latents = vae.encode(video.to(vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
+        view = self.pipe.remember(video, poses)
+        return History(clips=(latents,), poses=(poses,), views=() if view is None else (view,))
+
+    def _continue(
+        self, history: History, poses: np.ndarray, prompts: Prompts, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], History]:
+        """What the model makes of the next chunk, and the history after it."""
+        pipe = self.pipe
+        scene = pipe.scene(history, poses)
+        latents = pipe.generate_chunk(history, poses, prompts, scene=scene, generator=generator)
+        decoded = pipe.decode_latents(latents)
+        shown = decoded if pipe.refiner is None else pipe.decode_latents(latents, scene)
+        after = history.append(
+            latents,
+            poses,
+            max_clips=pipe.config.history_clips,
+            view=pipe.remember(shown, poses),
+            max_views=pipe.config.remembered_views,
         )
+        drawn = torch.zeros_like(decoded) if scene is None else scene.video
+        covered = torch.zeros_like(decoded[:, 0]) if scene is None else scene.covered[:, 0]
+        chunk = {
+            "latents": latents.half(),
+            "decoded": _bytes(decoded),
+            "drawn": _bytes(drawn),
+            "covered": covered.byte(),
+        }
+        return chunk, after
+
+
+def _bytes(video: Tensor) -> Tensor:
+    """Videos [B, 3, F, H, W] in about [-1, 1] as frames uint8 [B, F, H, W, 3]."""
+    return video.permute(0, 2, 3, 4, 1).add(1).mul(127.5).round().clamp(0, 255).byte()

@@ -1,0 +1,38 @@
+"""Detail for decoded frames, from what the scene memory shows of them.
+
+Latents hold little of what is fine, and nothing of how it moves from frame to frame. The frames that the scene memory
+draws (`gamecraft.scene`) have both, as far as something has been seen before and its depth is right.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamecraft.models.unet import PatchUNet
+
+__all__ = ["FrameRefiner"]
+
+
+class FrameRefiner(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Decoded and drawn videos to refined ones; H and W are multiples of 4. Untrained, it changes nothing.
+
+    A U-Net on squares of 2x2 pixels looks at each frame alone. It says how much of the drawn frame to take at every
+    pixel, and corrects the result.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(self, *, channels: Sequence[int] = (32, 64), blocks: Sequence[int] = (1, 1)) -> None:
+        super().__init__(7 * 4, 4, patch=2, channels=channels, blocks=blocks)
+
+    def forward(self, decoded: Tensor, drawn: Tensor, covered: Tensor) -> Tensor:
+        """Videos [B, 3, F, H, W] in about [-1, 1] to one more; `covered` [B, 1, F, H, W] is 1 where it is drawn."""
+        frames = torch.cat([decoded, drawn.to(decoded), covered.to(decoded)], dim=1).transpose(1, 2)
+        squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch)
+        change = super().forward(squares).unflatten(0, frames.shape[:2]).transpose(1, 2)
+        correction, share = change[:, :3], change[:, 3:]
+        refined: Tensor = decoded + share * covered * (drawn - decoded) + correction
+        return refined
