@@ -20,6 +20,7 @@ _HELP = {
     "worlds_per_shard": "worlds in each file group",
     "first_seed": "seed of the first world; from 1,000,000 on worlds are for measuring only",
     "frames": "frames of a clip",
+    "longest": "frames for which keys are held at most",
     "fps": "frames per second",
     "height": "height in pixels",
     "width": "width in pixels",

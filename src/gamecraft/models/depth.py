@@ -21,12 +21,15 @@ class DepthEstimator(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     it.
     """
 
+    dtype: torch.dtype  # a property of ModelMixin
+
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self, *, channels: Sequence[int] = (64, 128, 192), blocks: Sequence[int] = (2, 2, 2), largest: float = 4.0
     ) -> None:
         patch = 4
         super().__init__(3 * patch**2 + 2, 1, patch=patch, channels=channels, blocks=blocks)
+        self.largest = largest
         # an untrained estimator sees everything at ten metres
         assert self.conv_out.bias is not None
         nn.init.constant_(self.conv_out.bias, math.log(0.1 / (largest - 0.1)))
@@ -36,6 +39,6 @@ class DepthEstimator(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
         rows = torch.linspace(-1, 1, picture.shape[-2] // self.patch, device=picture.device, dtype=picture.dtype)
         columns = torch.linspace(-1, 1, picture.shape[-1] // self.patch, device=picture.device, dtype=picture.dtype)
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(picture), -1, -1, -1)
-        raw = super().forward(torch.cat([F.pixel_unshuffle(picture, self.patch), place], dim=1))
-        inverse: Tensor = self.config.largest * raw.float().sigmoid()
+        raw = self.through(torch.cat([F.pixel_unshuffle(picture, self.patch), place], dim=1))
+        inverse: Tensor = self.largest * raw.float().sigmoid()
         return inverse

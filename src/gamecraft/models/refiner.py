@@ -32,7 +32,7 @@ class FrameRefiner(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Videos [B, 3, F, H, W] in about [-1, 1] to one more; `covered` [B, 1, F, H, W] is 1 where it is drawn."""
         frames = torch.cat([decoded, drawn.to(decoded), covered.to(decoded)], dim=1).transpose(1, 2)
         squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch)
-        change = super().forward(squares).unflatten(0, frames.shape[:2]).transpose(1, 2)
-        correction, share = change[:, :3], change[:, 3:]
+        change = self.through(squares).reshape(*frames.shape[:2], 4, *frames.shape[3:]).transpose(1, 2)
+        correction, share = change[:, :3], change[:, 3:].clamp(0, 1)
         refined: Tensor = decoded + share * covered * (drawn - decoded) + correction
         return refined

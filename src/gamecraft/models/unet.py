@@ -37,7 +37,7 @@ class PatchUNet(nn.Module):
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
 
-    def forward(self, squares: Tensor) -> Tensor:
+    def through(self, squares: Tensor) -> Tensor:
         """Squares of pixels [B, entering, H/patch, W/patch] to pictures [B, leaving, H, W]."""
         hidden = self.conv_in(squares.contiguous(memory_format=torch.channels_last))
         skips: list[Tensor] = []

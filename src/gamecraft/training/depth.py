@@ -50,7 +50,6 @@ class DepthTraining(LoopSettings):
     """A training run of `DepthEstimator`. The defaults are the embedded model's recipe, which has true depths besides.
 
     data, held_out: dataset folders. run: run folder; the averaged model appears there as `depth/`.
-    start: folder of an estimator to go on from, whose shape it keeps.
     true_depths: learn the depths of the rendered worlds that the data is of.
     channels, blocks: shape of the model. neighbours: frames that a frame is read from. reach: how many frames before or
     after it they are at most. plane_weight: of the curvature of inverse depths where the picture is flat.
@@ -59,7 +58,6 @@ class DepthTraining(LoopSettings):
     run: str
     data: str
     held_out: str
-    start: str | None = None
     true_depths: bool = False
     channels: tuple[int, ...] = (64, 128, 192)
     blocks: tuple[int, ...] = (2, 2, 2)
@@ -243,11 +241,7 @@ def train_depth(config: DepthTraining) -> DepthEstimator:
     held_out = PosedFrames(held_out_clips, limit=config.held_out_clips, seed=0)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model: DepthEstimator = (
-            DepthEstimator.from_pretrained(config.start)
-            if config.start
-            else DepthEstimator(channels=config.channels, blocks=config.blocks)
-        )
+        model: DepthEstimator = DepthEstimator(channels=config.channels, blocks=config.blocks)
     outer = {parameter for end in (model.conv_in, model.conv_out) for parameter in end.parameters()}
     batch, loss = (_of_true_depths if config.true_depths else _of_neighbours)(config, clips, model)
     run_loop(

@@ -28,19 +28,19 @@ __all__ = ["GeneratedChunks", "GeneratedSettings", "generated_chunks"]
 
 _CLIPS = 16
 """Clips that are continued at a time."""
-_CHUNKS = 3
-"""By how many chunks, if they are long enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedSettings:
     """Where generated chunks come from.
 
-    model: folder of the whole model. chunks: how many to make, rounded up. share: of a training's batches they are.
+    model: folder of the whole model. chunks: how many to make, rounded up. length: by how many chunks a clip is
+    continued, if it is long enough. share: of a training's batches that they are.
     """
 
     model: str
     chunks: int = 800
+    length: int = 3
     share: float = 0.5
 
 
@@ -93,7 +93,7 @@ def generated_chunks(settings: GeneratedSettings, data: str, folder: Path, seed:
         InputError: the clips are too short to be continued by the model's chunks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    player = _Player(settings.model, ClipDataset(data))
+    player = _Player(settings.model, ClipDataset(data), settings.length)
     for number in track(range(-(-settings.chunks // (player.chunks * _CLIPS))), "letting the model play"):
         path = folder / f"{number:05d}.safetensors"
         if not path.exists():
@@ -106,12 +106,12 @@ def generated_chunks(settings: GeneratedSettings, data: str, folder: Path, seed:
 class _Player:
     """A model that continues clips of a dataset."""
 
-    def __init__(self, folder: str, clips: ClipDataset) -> None:
+    def __init__(self, folder: str, clips: ClipDataset, longest: int) -> None:
         self.pipe = load_pipeline(folder)
         self.clips = clips
         self.text = TextCache(folder, prompt_settings(folder), torch.device("cpu"), capacity=2 * _CLIPS)
         length, chunk = min(clip.num_frames for clip in clips), self.pipe.config.chunk_frames
-        self.chunks = min(_CHUNKS, length // chunk - 1)
+        self.chunks = min(longest, length // chunk - 1)
         if self.chunks < 1:
             raise InputError(
                 f"the clips of {clips.folder} have {length} frames; to be continued by a chunk of {chunk} after "

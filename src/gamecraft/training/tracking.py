@@ -77,5 +77,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]
         if isinstance(value, Mapping):
             found += _flat(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and name != "step":
-            found.append((prefix + name, float(value)))
+            found.append(((prefix + name).replace("@", "_"), float(value)))  # TensorBoard's names have no @
     return found

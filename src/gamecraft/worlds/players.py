@@ -12,15 +12,15 @@ _WALKS = (("w",), ("s",), ("a",), ("d",), ("w", "d"), ("w", "a"), ("s", "a"), ("
 _WALK_SHARES = np.array([0.36, 0.12, 0.12, 0.12, 0.09, 0.09, 0.05, 0.05])
 
 
-def random_actions(frames: int, rng: np.random.Generator) -> list[Action]:
-    """`frames` actions in segments of 5 to 30 frames: walking, turning, both, rising and sinking, mouse looks, pauses.
+def random_actions(frames: int, rng: np.random.Generator, longest: int = 30) -> list[Action]:
+    """`frames` actions in segments of 5 to `longest` frames: walking, turning, both, rising, sinking, looking, pausing.
 
     Speeds are drawn once per segment. The pitch is steered back towards level, as players do.
     """
     actions: list[Action] = []
     pitch = 0.0
     while len(actions) < frames:
-        length = int(rng.integers(5, 31))
+        length = int(rng.integers(5, longest + 1))
         kind = rng.choice(
             ["walk", "turn", "walk+turn", "tilt", "lift", "mouse", "idle"], p=[0.38, 0.24, 0.14, 0.07, 0.03, 0.09, 0.05]
         )

@@ -29,6 +29,7 @@ class RecordConfig:
     Attributes:
         first_seed: seed of the first world; worlds are numbered on from there.
         frames: frames per clip.
+        longest: frames for which keys are held at most.
     """
 
     output: str
@@ -37,6 +38,7 @@ class RecordConfig:
     worlds_per_shard: int = 10
     first_seed: int = 0
     frames: int = 45
+    longest: int = 30
     fps: int = 24
     height: int = 96
     width: int = 160
@@ -45,16 +47,18 @@ class RecordConfig:
         for name in ("worlds", "clips_per_world", "worlds_per_shard", "frames", "fps", "height", "width"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.longest < 5:
+            raise InputError(f"longest is {self.longest}, expected at least 5: keys are held for 5 frames or more")
         if self.first_seed < HELD_OUT_SEED < self.first_seed + self.worlds:
             raise InputError(
                 f"seeds {self.first_seed} to {self.first_seed + self.worlds} would mix training and held-out worlds"
             )
 
 
-def record_clip(world: LowPolyWorld, frames: int, seed: int) -> ClipRecord:
+def record_clip(world: LowPolyWorld, frames: int, seed: int, longest: int = 30) -> ClipRecord:
     """One clip of random play: the first frame is where the player appears, each later one follows an action."""
     rng = np.random.default_rng([world.scene.seed, seed, 1])
-    actions = [Action(), *random_actions(frames - 1, rng)]
+    actions = [Action(), *random_actions(frames - 1, rng, longest)]
     pictures = [world.reset(world.spawn(rng), frame=int(rng.integers(0, 4000)))]
     poses = [world.state.pose()]
     for row in motion(actions[1:]):
@@ -85,7 +89,8 @@ def record_dataset(
             records = []
             for seed in range(first, last):
                 world = LowPolyWorld(seed, renderer=renderer)
-                records += [record_clip(world, config.frames, clip) for clip in range(config.clips_per_world)]
+                clips = range(config.clips_per_world)
+                records += [record_clip(world, config.frames, clip, config.longest) for clip in clips]
             writer.write(shard, records)
         if on_shard is not None:
             on_shard(shard + 1, total)
