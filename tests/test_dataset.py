@@ -74,3 +74,8 @@ def test_bad_folders_are_named(tmp_path: Path, folder: Path) -> None:
 def test_training_and_held_out_seeds_never_mix(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="mix"):
         RecordConfig(output=str(tmp_path), first_seed=999_999, worlds=5)
+
+
+def test_keys_cannot_be_held_for_less_than_a_segment(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="longest is 4"):
+        RecordConfig(output=str(tmp_path), longest=4)

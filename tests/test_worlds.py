@@ -1,5 +1,7 @@
 """Low-poly worlds: the same seed gives the same pixels, the camera is exact, and walkers meet walls."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,16 @@ def test_primitives_are_closed_after_orientation(tris: np.ndarray) -> None:
 
 def test_blob_has_twenty_outward_faces() -> None:
     assert blob(1.0, np.random.default_rng(0)).shape == (20, 3, 3)
+
+
+@pytest.mark.parametrize("longest", [5, 30, 90])
+def test_keys_are_held_as_long_as_is_allowed(longest: int) -> None:
+    actions = random_actions(3000, np.random.default_rng(0), longest)
+    runs = [
+        len(list(run)) for _, run in itertools.groupby(actions, key=lambda action: (action.keys, action.move_speed))
+    ]
+    assert max(runs) <= longest
+    assert max(runs) > 0.8 * longest
 
 
 def test_random_play_uses_the_whole_action_space_within_limits() -> None:

@@ -20,19 +20,19 @@ __all__ = ["FrameRefiner"]
 class FrameRefiner(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Decoded and drawn videos to refined ones; H and W are multiples of 4. Untrained, it changes nothing.
 
-    A U-Net on squares of 2x2 pixels looks at each frame alone. It says how much of the drawn frame to take at every
-    pixel, and corrects the result.
+    A U-Net on squares of 2x2 pixels looks at each frame alone, and says how much of the drawn frame to take at every
+    pixel. It can do no more than that: what is drawn shows frames that were refined themselves, and whatever makes a
+    picture a little sharper or softer would do so again with every chunk.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, *, channels: Sequence[int] = (32, 64), blocks: Sequence[int] = (1, 1)) -> None:
-        super().__init__(7 * 4, 4, patch=2, channels=channels, blocks=blocks)
+    def __init__(self, *, channels: Sequence[int] = (32, 64), blocks: Sequence[int] = (0, 1)) -> None:
+        super().__init__(7 * 4, 1, patch=2, channels=channels, blocks=blocks)
 
     def forward(self, decoded: Tensor, drawn: Tensor, covered: Tensor) -> Tensor:
         """Videos [B, 3, F, H, W] in about [-1, 1] to one more; `covered` [B, 1, F, H, W] is 1 where it is drawn."""
         frames = torch.cat([decoded, drawn.to(decoded), covered.to(decoded)], dim=1).transpose(1, 2)
         squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch)
-        change = self.through(squares).reshape(*frames.shape[:2], 4, *frames.shape[3:]).transpose(1, 2)
-        correction, share = change[:, :3], change[:, 3:].clamp(0, 1)
-        refined: Tensor = decoded + share * covered * (drawn - decoded) + correction
+        share = self.through(squares).reshape(*frames.shape[:2], 1, *frames.shape[3:]).transpose(1, 2)
+        refined: Tensor = decoded + share.float().clamp(0, 1) * covered * (drawn - decoded)
         return refined

@@ -34,7 +34,7 @@ class RefinerTraining(LoopSettings):
     generated: GeneratedSettings
     start: str | None = None
     channels: tuple[int, ...] = (32, 64)
-    blocks: tuple[int, ...] = (1, 1)
+    blocks: tuple[int, ...] = (0, 1)
     batch_size: int = 8
     steps: int = 1500
     schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=50, cooldown_steps=900))
