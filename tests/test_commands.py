@@ -15,6 +15,8 @@ from gamecraft.errors import CheckpointError
 from gamecraft.gallery import gallery
 from gamecraft.loading import load_pipeline
 from gamecraft.models.autoencoder import AutoencoderPatchCode
+from gamecraft.models.depth import DepthEstimator
+from gamecraft.models.refiner import FrameRefiner
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.trajectory_io import read_trajectory
 from gamecraft.video import read_video
@@ -142,6 +144,18 @@ def test_package_puts_parts_together(
     assert half < 0.6 * sum(path.stat().st_size for path in Path("mine").rglob("*.safetensors"))
     assert names(folder) == {"mine", "small"}
     assert main(["package", *parts, "--output", "mine"]) == 2
+
+
+def test_a_scene_memory_and_its_refiner_are_packaged_together(model_folder: Path, folder: Path) -> None:
+    parts = ["--transformer", f"{model_folder}/transformer", "--autoencoder", f"{model_folder}/vae"]
+    parts += ["--text", str(model_folder), "--output", "mine"]
+    DepthEstimator(channels=(8, 8), blocks=(1, 1)).save_pretrained("depth")
+    FrameRefiner(channels=(8, 8), blocks=(1, 1)).save_pretrained("refiner")
+    assert main(["package", *parts, "--refiner", "refiner"]) == 2
+    assert names(folder) == {"depth", "refiner"}
+    assert main(["package", *parts, "--refiner", "refiner", "--depth", "depth"]) == 0
+    made = load_pipeline("mine")
+    assert made.depth_estimator.config.channels == made.refiner.config.channels == [8, 8]
 
 
 def test_parts_that_do_not_fit_are_refused(model_folder: Path, folder: Path) -> None:

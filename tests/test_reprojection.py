@@ -74,6 +74,12 @@ def test_the_sky_turns_with_the_camera_and_never_comes_nearer() -> None:
     assert not depths.any()
 
 
+def test_what_comes_much_nearer_is_too_coarse_to_be_shown() -> None:
+    wall = at_depth(10.0)
+    shown = [bool(reproject(picture(), wall, moved(z=step), LENS)[2][..., HEIGHT // 2, WIDTH // 2]) for step in (4, 6)]
+    assert shown == [True, False]
+
+
 def test_what_is_behind_the_camera_is_not_seen() -> None:
     _, _, covered = reproject(picture(), at_depth(2.0), moved(z=3.0), LENS)
     assert not covered.any()

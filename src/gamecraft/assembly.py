@@ -54,6 +54,8 @@ def assemble(
     """
     if output.exists():
         raise CheckpointError(f"{output} exists; choose a new folder")
+    if refiner and not depth:
+        raise CheckpointError("a refiner takes what the scene memory shows; give its depth estimator too (--depth)")
     towers = [text / name for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")]
     for folder in (transformer, vae, *towers, *(part for part in (depth, refiner) if part)):
         if not folder.is_dir():

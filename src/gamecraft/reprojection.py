@@ -20,6 +20,8 @@ _AGREEMENT = 0.1
 """Relative difference of inverse depths up to which two pixels show the same point."""
 _SLACK = 0.02
 """The same for far points, 1/m."""
+_STRETCH = 2.0
+"""How many times wider what comes nearer may get: beyond that, its pixels no longer touch and dots appear."""
 _SUPPORT = 0.6
 """Share of a pixel and its neighbours that must show something; a straight edge leaves two thirds."""
 _MARGIN = 2
@@ -97,7 +99,8 @@ def reproject(
     known = fetch(inverse_depth.float(), places)[:, :, 0]
     inside = places.abs().amax(dim=-1) <= 1
     agrees = (known - origin_depth).abs_() <= origin_depth.abs().mul_(_AGREEMENT).add_(_SLACK)
-    valid = _supported((covered & inside & agrees).float())[:, :, None]
+    fine = depths <= origin_depth.mul(_STRETCH).add_(_SLACK)
+    valid = _supported((covered & inside & agrees & fine).float())[:, :, None]
     return colours * valid, depths[:, :, None] * valid, valid
 
 
