@@ -79,7 +79,10 @@ def test_the_refiner_takes_what_is_drawn_where_that_is_better(player: Path, reco
     )
     refiner = train_refiner(config)
     record = RunFolder(config.run).records()[-1]
-    assert record["psnr"] > record["psnr_decoded"]
+    if (player / "depth_estimator").is_dir():
+        assert record["psnr"] > record["psnr_decoded"]
+    else:  # there is nothing to take
+        assert record["psnr"] == record["psnr_decoded"]
     again = FrameRefiner.from_pretrained(tmp_path / "run" / "refiner").state_dict()
     assert all(torch.equal(value, again[name]) for name, value in refiner.state_dict().items())
 

@@ -121,5 +121,5 @@ def test_the_command_runs_the_task_in_the_folder_asked_for(tmp_path: Path, monke
 def test_an_unknown_task_is_named_with_the_known_ones(tmp_path: Path) -> None:
     recipe = tmp_path / "a.yaml"
     recipe.write_text("task: cooking\n")
-    with pytest.raises(InputError, match="'cooking'; expected one of text, autoencoder, depth, transformer"):
+    with pytest.raises(InputError, match="'cooking'; expected one of text, autoencoder, depth, refiner, transformer"):
         run(argparse.Namespace(config=str(recipe), run=None, set=[]))
