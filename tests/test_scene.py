@@ -109,12 +109,7 @@ def test_the_scene_enters_condition_and_mask_of_the_chunk_alone() -> None:
     history = History(clips=(torch.ones(1, 2, 1, 3, 4),), poses=(np.eye(4)[None],))
     noisy = torch.randn(1, 2, 3, 3, 4)
     plain = model_input(noisy, history)
-    scene = Scene(
-        latents=torch.full_like(noisy, 0.3),
-        coverage=torch.full((1, 1, 3, 3, 4), 0.7),
-        video=torch.zeros(1, 3, 9, 24, 32),
-        covered=torch.ones(1, 1, 9, 24, 32),
-    )
+    scene = Scene(latents=torch.full_like(noisy, 0.3), coverage=torch.full((1, 1, 3, 3, 4), 0.7))
     shown = show_scene(plain, scene)
     assert torch.equal(shown[:, :, :1], plain[:, :, :1])
     assert torch.equal(shown[:, :2], plain[:, :2])

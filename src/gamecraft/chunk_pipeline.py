@@ -1,6 +1,6 @@
 """Everything a pipeline needs for one chunk: its networks, their settings, coding, prompts and denoising."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import keep_clips_whole
 from gamecraft.pictures import to_video
 from gamecraft.rays import CameraRays, pixel_directions
-from gamecraft.scene import Scene, View
+from gamecraft.scene import Drawing, View
 from gamecraft.scene_encoder import SceneEncoder
 from gamecraft.trajectory import CameraState, relative_to
 
@@ -138,7 +138,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         prompts: Prompts,
         *,
         generator: torch.Generator | list[torch.Generator],
-        scene: Scene | None = None,
+        drawing: Drawing | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         on_step: StepCallback | None = None,
@@ -150,7 +150,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             poses: camera-to-world [F, 4, 4], or [B, F, 4, 4], in the world of the history, after each frame's action.
             prompts: B encoded prompts; the negative ones are needed with guidance.
             generator: source of the noise, or one for each play.
-            scene: what ``scene`` gives for history and poses, if it is there already.
+            drawing: what ``draw`` gives for history and poses, if it is there already.
 
         Returns:
             [B, C, t, h, w] float32, VAE latents * scaling_factor.
@@ -164,7 +164,9 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             poses = np.concatenate([np.broadcast_to(last_pose, poses[..., :1, :, :].shape), poses[..., :-1, :, :]], -3)
         features, positions = self._encode_camera(history, poses)
         padding: dict[str, Any] = {"attend_to_padding": self.compatibility.attend_to_padding}
-        scene = scene or self.scene(history, poses)
+        drawing = drawing or self.draw(history, poses)
+        encoder = self._scene_encoder()
+        scene = None if encoder is None or drawing is None else encoder.scene(drawing)
         branches = [("cond", Conditioning.of([prompts.positive], features, positions, scene=scene, **padding))]
         if scale > 1.0:
             if prompts.negative is None:
@@ -200,10 +202,10 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         encoder = self._scene_encoder()
         return None if encoder is None else encoder.view(video[:, :, -1], poses[..., -1, :, :])
 
-    def scene(self, history: History, poses: NDArray[np.float64]) -> Scene | None:
+    def draw(self, history: History, poses: NDArray[np.float64]) -> Drawing | None:
         """What the views of a history show of the chunk with poses [..., F, 4, 4]; None without a scene memory."""
         encoder = self._scene_encoder()
-        return encoder.scene(history, poses) if encoder and history.views else None
+        return encoder.draw(history, poses) if encoder and history.views else None
 
     def _scene_encoder(self) -> SceneEncoder | None:
         if self.depth_estimator is None:
@@ -296,16 +298,25 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         )
 
     @torch.no_grad()
-    def decode_latents(self, latents: Tensor, scene: Scene | None = None) -> Tensor:
+    def decode_latents(self, latents: Tensor, drawing: Drawing | None = None) -> Tensor:
         """Latents [B, C, t, h, w] of one chunk as video [B, 3, F, H, W] float32, about [-1, 1].
 
         Args:
-            scene: what the scene memory shows of that chunk, for the refiner; without it frames stay as decoded.
+            drawing: of that chunk, for the refiner; without it frames stay as decoded.
         """
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-        autocast = self.autocast_dtype
-        with nullcontext() if autocast is None else torch.autocast(latents.device.type, autocast):
+        with self._computing(latents.device):
             video: Tensor = self.vae.decode(scaled).sample
-            if self.refiner is not None and scene is not None:
-                video = self.refiner(video, scene.video, scene.covered)
-        return video.float()
+        return self.refine(video.float(), drawing)
+
+    @torch.no_grad()
+    def refine(self, video: Tensor, drawing: Drawing | None) -> Tensor:
+        """A decoded video [B, 3, F, H, W] with what was drawn of it; as it is without a refiner or a drawing."""
+        if self.refiner is None or drawing is None:
+            return video
+        with self._computing(video.device):
+            refined: Tensor = self.refiner(video, *drawing)
+        return refined
+
+    def _computing(self, device: torch.device) -> AbstractContextManager[Any]:
+        return nullcontext() if self.autocast_dtype is None else torch.autocast(device.type, self.autocast_dtype)

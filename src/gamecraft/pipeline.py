@@ -176,18 +176,18 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderM
             raise InputError(f"received {shown} actions for a chunk, expected 1 to {whole}")
         padded = whole_chunk(actions, whole)
         poses, _, _ = walk(state, padded, settings.smoothing)
-        scene = self.scene(state.history, poses)
+        drawing = self.draw(state.history, poses)
         latents = self.generate_chunk(
             state.history,
             poses,
             prompts,
-            scene=scene,
+            drawing=drawing,
             generator=chunk_generator(settings.seed, state.index),
             num_inference_steps=settings.num_inference_steps,
             guidance_scale=settings.guidance_scale,
             on_step=on_step,
         )
-        decoded = None if output_type == "latent" else self.decode_latents(latents, scene)
+        decoded = None if output_type == "latent" else self.decode_latents(latents, drawing)
         frames = None if decoded is None else self._as_output(decoded[:, :, :shown], output_type)
         chunk = Chunk(
             index=state.index,
@@ -216,7 +216,7 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderM
         view = None
         if self.depth_estimator is not None:
             if decoded is None:
-                decoded = self.decode_latents(latents, self.scene(state.history, poses))
+                decoded = self.decode_latents(latents, self.draw(state.history, poses))
             view = self.remember(decoded, poses)
         history = state.history.append(
             latents,

@@ -2,11 +2,13 @@
 
 A view is a picture with its depths and its camera. From the views of a play, the frames of the next chunk can be drawn
 as far as they have been seen before; the model gets them, encoded, in the condition channels of the chunk, with the
-share that was seen in the mask channel. Both are zero in the published model, which has no such memory.
+share that was seen in the mask channel. Both are zero in the published model, which has no such memory. What is decoded
+can then be refined with what was drawn (`gamecraft.models.refiner`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from gamecraft.intrinsics import Intrinsics
 from gamecraft.reprojection import reproject
 from gamecraft.trajectory import invert
 
-__all__ = ["Scene", "View", "choose_views", "draw_views", "fill_gaps"]
+__all__ = ["Drawing", "Scene", "View", "choose_views", "draw_views", "fill_gaps"]
 
 _LOOK_EVERY = 4
 """Views are compared by every so manieth pixel."""
@@ -45,37 +47,42 @@ class View:
     pose: NDArray[np.float64]
 
 
+class Drawing(NamedTuple):
+    """What the views show of a chunk, as pictures."""
+
+    video: Tensor
+    """[B, 3, F, H, W] in [-1, 1], gaps filled."""
+    covered: Tensor
+    """[B, 1, F, H, W], 1 where it was seen and else 0."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What the views show of a chunk: its frames as far as they are known, and the same encoded.
+    """What the views show of a chunk, encoded.
 
     Attributes:
         latents: [B, C, t, h, w], VAE latents * scaling_factor of the drawn frames.
         coverage: [B, 1, t, h, w], the share of each position that the views show.
-        video: [B, 3, F, H, W] in [-1, 1], the drawn frames, gaps filled.
-        covered: [B, 1, F, H, W], 1 where they were seen and else 0.
     """
 
     latents: Tensor
     coverage: Tensor
-    video: Tensor
-    covered: Tensor
 
     def to(self, device: torch.device) -> "Scene":
         """The same on a device."""
-        return self._each(lambda part: part.to(device))
+        return Scene(latents=self.latents.to(device), coverage=self.coverage.to(device))
 
     def beside_nothing(self) -> "Scene":
         """Twice as many items, the first half without a scene."""
-        return self._each(lambda part: torch.cat([torch.zeros_like(part), part]))
+        return Scene(
+            latents=torch.cat([torch.zeros_like(self.latents), self.latents]),
+            coverage=torch.cat([torch.zeros_like(self.coverage), self.coverage]),
+        )
 
     def masked(self, keep: Tensor) -> "Scene":
         """The scene without the items [B] that are not to be kept."""
         factor = keep.to(self.latents)[:, None, None, None, None]
-        return self._each(lambda part: part * factor)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Scene":
-        return Scene(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+        return Scene(latents=self.latents * factor, coverage=self.coverage * factor)
 
 
 def choose_views(
@@ -113,14 +120,11 @@ def choose_views(
     return tuple(views[index] for index in ranking if index in chosen)
 
 
-def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
+def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: Intrinsics) -> Drawing:
     """Frames as the views show them; where several do, as the first one does.
 
     Args:
         poses: [F, 4, 4] or [B, F, 4, 4] camera-to-world in the world of the views.
-
-    Returns:
-        video [B, 3, F, H, W] in [-1, 1], gaps filled, and coverage [B, 1, F, H, W], 1 where it was seen and else 0.
     """
     video: Tensor | None = None
     covered: Tensor | None = None
@@ -134,7 +138,7 @@ def draw_views(views: Sequence[View], poses: NDArray[np.float64], intrinsics: In
     assert video is not None
     assert covered is not None
     filled = fill_gaps(video.flatten(0, 1), covered.flatten(0, 1)).reshape(video.shape)
-    return filled.transpose(1, 2), covered.transpose(1, 2)
+    return Drawing(filled.transpose(1, 2), covered.transpose(1, 2))
 
 
 def fill_gaps(pictures: Tensor, covered: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Frames to views, and views to the scene of the next chunk: the networks around `gamecraft.scene`."""
+"""Frames to views, views to drawings of the next chunk and its scene: the networks around `gamecraft.scene`."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
-from gamecraft.scene import Scene, View, choose_views, draw_views
+from gamecraft.scene import Drawing, Scene, View, choose_views, draw_views
 
 __all__ = ["SceneEncoder"]
 
@@ -45,16 +45,20 @@ class SceneEncoder:
         return View(picture=picture, inverse_depth=inverse.float(), pose=pose)
 
     @torch.no_grad()
-    def scene(self, history: History, poses: NDArray[np.float64]) -> Scene:
+    def draw(self, history: History, poses: NDArray[np.float64]) -> Drawing:
         """What the views of a history show of a chunk with poses [F, 4, 4] or [B, F, 4, 4]."""
         views = choose_views(history.views, poses, self.intrinsics, self.views)
-        video, covered = draw_views(views, poses, self.intrinsics)
+        return draw_views(views, poses, self.intrinsics)
+
+    @torch.no_grad()
+    def scene(self, drawing: Drawing) -> Scene:
+        """What was drawn of a chunk, encoded."""
+        video, covered = drawing
         with self._computing(video.device):
             latents = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode() * self.vae.config.scaling_factor
         group, size = self.vae.temporal_compression_ratio, self.vae.spatial_compression_ratio
         whole = torch.cat([covered[:, :, :1].expand(-1, -1, group - 1, -1, -1), covered], dim=2)
-        coverage = F.avg_pool3d(whole, (group, size, size))
-        return Scene(latents=latents.float(), coverage=coverage, video=video, covered=covered)
+        return Scene(latents=latents.float(), coverage=F.avg_pool3d(whole, (group, size, size)))
 
     def _computing(self, device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext() if self.autocast is None else torch.autocast(device.type, self.autocast)

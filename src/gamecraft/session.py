@@ -195,8 +195,8 @@ class Session:
     def frames(self, index: int) -> NDArray[np.uint8]:
         """Frames uint8 [F, H, W, 3] of a chunk that has been played, decoded again; the same as ``step`` gave."""
         latents = self.latents(index)
-        scene = self.pipe.scene(self._states[index].history, self._states[index + 1].history.poses[-1])
-        return self.pipe.to_frames(self.pipe.decode_latents(latents, scene))
+        drawing = self.pipe.draw(self._states[index].history, self._states[index + 1].history.poses[-1])
+        return self.pipe.to_frames(self.pipe.decode_latents(latents, drawing))
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -25,14 +25,16 @@ class FrameRefiner(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     picture a little sharper or softer would do so again with every chunk.
     """
 
+    dtype: torch.dtype  # a property of ModelMixin
+
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, *, channels: Sequence[int] = (32, 64), blocks: Sequence[int] = (0, 1)) -> None:
         super().__init__(7 * 4, 1, patch=2, channels=channels, blocks=blocks)
 
     def forward(self, decoded: Tensor, drawn: Tensor, covered: Tensor) -> Tensor:
         """Videos [B, 3, F, H, W] in about [-1, 1] to one more; `covered` [B, 1, F, H, W] is 1 where it is drawn."""
-        frames = torch.cat([decoded, drawn.to(decoded), covered.to(decoded)], dim=1).transpose(1, 2)
-        squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch)
+        frames = torch.cat([decoded, drawn, covered], dim=1).transpose(1, 2)
+        squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch).to(self.dtype)
         share = self.through(squares).reshape(*frames.shape[:2], 1, *frames.shape[3:]).transpose(1, 2)
         refined: Tensor = decoded + share.float().clamp(0, 1) * covered * (drawn - decoded)
         return refined

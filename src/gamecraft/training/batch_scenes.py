@@ -60,7 +60,8 @@ class BatchScenes:
         ends = sorted({len(images) - 1, 0}, reverse=True)  # the oldest and the newest
         views = tuple(self._view(images[i], batch.image_poses[:, i]) for i in ends)
         history = replace(batch.history, views=views)
-        scene = self.encoder.scene(history, batch.poses).masked(~batch.unconditional).to(torch.device("cpu"))
+        drawing = self.encoder.draw(history, batch.poses)
+        scene = self.encoder.scene(drawing).masked(~batch.unconditional).to(torch.device("cpu"))
         return replace(batch, scene=scene)
 
     def _view(self, latents: Tensor, pose: NDArray[np.float64]) -> View:

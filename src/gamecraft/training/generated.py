@@ -21,8 +21,10 @@ from gamecraft.files import write_atomically
 from gamecraft.history import History
 from gamecraft.loading import load_pipeline
 from gamecraft.models.text import PromptEmbeds
-from gamecraft.pictures import to_video
+from gamecraft.pictures import to_frames, to_video
+from gamecraft.scene import Drawing
 from gamecraft.training.text_cache import TextCache, prompt_settings
+from gamecraft.trajectory import CameraState
 
 __all__ = ["GeneratedChunks", "GeneratedSettings", "generated_chunks"]
 
@@ -35,7 +37,7 @@ class GeneratedSettings:
     """Where generated chunks come from.
 
     model: folder of the whole model. chunks: how many to make, rounded up. length: by how many chunks a clip is
-    continued, if it is long enough. share: of a training's batches that they are.
+    continued, if it is long enough. share: of a decoder's batches that they are; a refiner meets nothing else.
     """
 
     model: str
@@ -128,7 +130,7 @@ class _Player:
         starts = [int(random.integers(clip.num_frames - whole + 1)) for clip in clips]
         videos, poses = self._cut(clips, starts, whole)
         prompts = Prompts(positive=PromptEmbeds(*self.text([clip.caption_short for clip in clips])))
-        history = self._begin(videos[:, :frames], poses[:, :frames])
+        history = self.pipe.start_history(videos[:, :frames].numpy(), CameraState(), poses[:, :frames])
         made: list[dict[str, Tensor]] = []
         for first in range(frames, whole, frames):
             true, track = videos[:, first : first + frames], poses[:, first : first + frames]
@@ -142,40 +144,31 @@ class _Player:
         videos = [torch.from_numpy(clip.frames()[span]) for clip, span in zip(clips, spans, strict=True)]
         return torch.stack(videos), np.stack([clip.poses[span] for clip, span in zip(clips, spans, strict=True)])
 
-    def _begin(self, frames: Tensor, poses: np.ndarray) -> History:
-        """True frames as a history."""
-        vae, video = self.pipe.vae, to_video(frames)
-        latents = vae.encode(video.to(vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
-        view = self.pipe.remember(video, poses)
-        return History(clips=(latents,), poses=(poses,), views=() if view is None else (view,))
-
     def _continue(
         self, history: History, poses: np.ndarray, prompts: Prompts, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], History]:
         """What the model makes of the next chunk, and the history after it."""
         pipe = self.pipe
-        scene = pipe.scene(history, poses)
-        latents = pipe.generate_chunk(history, poses, prompts, scene=scene, generator=generator)
+        drawing = pipe.draw(history, poses)
+        latents = pipe.generate_chunk(history, poses, prompts, drawing=drawing, generator=generator)
         decoded = pipe.decode_latents(latents)
-        shown = decoded if pipe.refiner is None else pipe.decode_latents(latents, scene)
         after = history.append(
             latents,
             poses,
             max_clips=pipe.config.history_clips,
-            view=pipe.remember(shown, poses),
+            view=pipe.remember(pipe.refine(decoded, drawing), poses),
             max_views=pipe.config.remembered_views,
         )
-        drawn = torch.zeros_like(decoded) if scene is None else scene.video
-        covered = torch.zeros_like(decoded[:, 0]) if scene is None else scene.covered[:, 0]
+        drawn, covered = drawing or Drawing(torch.zeros_like(decoded), torch.zeros_like(decoded[:, :1]))
         chunk = {
             "latents": latents.half(),
             "decoded": _bytes(decoded),
             "drawn": _bytes(drawn),
-            "covered": covered.byte(),
+            "covered": covered[:, 0].byte(),
         }
         return chunk, after
 
 
-def _bytes(video: Tensor) -> Tensor:
+def _bytes(videos: Tensor) -> Tensor:
     """Videos [B, 3, F, H, W] in about [-1, 1] as frames uint8 [B, F, H, W, 3]."""
-    return video.permute(0, 2, 3, 4, 1).add(1).mul(127.5).round().clamp(0, 255).byte()
+    return torch.from_numpy(np.stack([to_frames(video[None]) for video in videos]))

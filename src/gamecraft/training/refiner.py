@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gamecraft.errors import InputError
+from gamecraft.model_folder import check_model_folder
 from gamecraft.models.refiner import FrameRefiner
 from gamecraft.precision import cpu_autocast
 from gamecraft.training.autoencoder import psnr, reconstruction_loss, sharpness
@@ -25,7 +27,8 @@ class RefinerTraining(LoopSettings):
 
     data, held_out: dataset folders. run: run folder; the refiner appears there as `refiner/`.
     generated: the model whose frames are refined. Its own refiner, if it has one, takes part in the play.
-    start: folder of a refiner to go on from. l1_weight, edge_weight, contrast_weight: see `reconstruction_loss`.
+    start: folder of a refiner to go on from, whose shape it keeps.
+    l1_weight, edge_weight, contrast_weight: see `reconstruction_loss`.
     """
 
     data: str
@@ -35,12 +38,15 @@ class RefinerTraining(LoopSettings):
     start: str | None = None
     channels: tuple[int, ...] = (32, 64)
     blocks: tuple[int, ...] = (0, 1)
-    batch_size: int = 8
-    steps: int = 1500
-    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=50, cooldown_steps=900))
+    batch_size: int = 3
+    steps: int = 400
+    schedule: Schedule = field(default_factory=lambda: Schedule(warmup_steps=10, cooldown_steps=240))
     l1_weight: float = 0.02
     edge_weight: float = 0.05
-    contrast_weight: float = 0.3
+    contrast_weight: float = 1.5
+    ema_decay: float = 0.97
+    evaluate_every: int = 400
+    compile: bool = False
 
 
 @torch.inference_mode()
@@ -61,7 +67,15 @@ def train_refiner(config: RefinerTraining) -> FrameRefiner:
     """Run, or continue, the training of `config`; the refiner has averaged weights, and is `refiner/` of the run.
 
     See `run_loop` for interruptions; batches depend on the seed and the step alone.
+
+    Raises:
+        CheckpointError: there is no usable model at `config.generated.model`.
+        InputError: that model has no scene memory, so that there is nothing to choose from.
     """
+    if check_model_folder(config.generated.model).get("depth_estimator", [None])[0] is None:
+        raise InputError(
+            f"{config.generated.model} has no scene memory, which a refiner takes from; package it with --depth"
+        )
     run = RunFolder(config.run)
     made = generated_chunks(config.generated, config.data, run.path / "generated", config.seed)
     few = replace(config.generated, chunks=_HELD_OUT)
