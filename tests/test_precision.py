@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from gamecraft.precision import autocast_dtype, compute_dtype, cpu_autocast
+from gamecraft.precision import autocast_dtype, compute_dtype, cpu_autocast, entering, quicken_gelu
 
 
 @pytest.fixture(params=[True, False], ids=["with bfloat16", "without"])
@@ -30,3 +31,26 @@ def test_what_is_asked_for_is_taken_whatever_the_machine(has_bfloat16: bool) -> 
 
 def test_other_devices_compute_in_bfloat16(has_bfloat16: bool) -> None:
     assert compute_dtype("auto", "cuda") == torch.bfloat16
+
+
+@pytest.mark.parametrize("autocast", [torch.bfloat16, None])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_gelu_is_taken_itself_only_where_its_approximation_is_slower_and_no_closer(
+    autocast: torch.dtype | None, device: str
+) -> None:
+    network = nn.Sequential(nn.GELU(approximate="tanh"))
+    x = torch.linspace(-6, 6, 1001)
+    before = network(x)
+    quicken_gelu(network, autocast, device)
+    difference = (network(x) - before).abs().max()
+    assert (difference > 0) == (autocast is not None and device == "cpu")
+    assert difference < 5e-4
+
+
+def test_autocast_is_given_float32_and_other_networks_what_their_weights_are() -> None:
+    class Network:
+        dtype = torch.float16
+
+    x = torch.ones(1, dtype=torch.float64)
+    assert entering(x, Network(), None).dtype == torch.float16
+    assert entering(x, Network(), torch.bfloat16).dtype == torch.float32

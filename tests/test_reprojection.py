@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from gamecraft.actions import motion, parse_script
 from gamecraft.intrinsics import Intrinsics
-from gamecraft.reprojection import fetch, reproject, transfer
+from gamecraft.reprojection import combine_squares, fetch, reproject, transfer
 from gamecraft.trajectory import integrate, invert
 
 LENS = Intrinsics()
@@ -118,3 +119,10 @@ def test_pictures_are_read_between_their_pixels() -> None:
     x = (torch.tensor([5.0, 5.5]) + 0.5) / WIDTH * 2 - 1
     places = torch.stack([x, torch.zeros(2)], dim=-1).reshape(1, 1, 1, 2, 2)
     assert fetch(ramp, places).flatten().tolist() == pytest.approx([5.0, 5.5], abs=1e-4)
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_squares_are_combined_as_pooling_does(side: int) -> None:
+    x = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(combine_squares(x, side, torch.maximum), F.max_pool2d(x, side, stride=1))
+    torch.testing.assert_close(combine_squares(x, side, torch.add) / side**2, F.avg_pool2d(x, side, stride=1))

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from gamecraft.actions import motion, parse_script
 from gamecraft.errors import CheckpointError, InputError
@@ -15,6 +17,7 @@ from gamecraft.model_folder import check_model_folder
 from gamecraft.models.depth import DepthEstimator
 from gamecraft.models.refiner import FrameRefiner
 from gamecraft.models.transformer import linear_velocity
+from gamecraft.models.unet import convolve_squares
 from gamecraft.pipeline import GameCraftPipeline
 from gamecraft.scene import Scene, View, choose_views, draw_views, fill_gaps
 from gamecraft.session import Session
@@ -249,3 +252,11 @@ def test_a_model_folder_keeps_its_memory(seeing: GameCraftPipeline, picture: np.
     next((tmp_path / "model" / "depth_estimator").glob("*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="depth_estimator"):
         check_model_folder(tmp_path / "model")
+
+
+@pytest.mark.parametrize(("side", "kernel"), [(2, 1), (2, 3), (4, 3)])
+def test_squares_of_pixels_are_convolved_without_being_made(side: int, kernel: int) -> None:
+    torch.manual_seed(0)
+    pictures, layer = torch.randn(2, 3, 8, 16), nn.Conv2d(3 * side**2, 5, kernel, padding=kernel // 2)
+    expected = layer(F.pixel_unshuffle(pictures, side))
+    torch.testing.assert_close(convolve_squares(pictures, layer, side), expected, atol=1e-5, rtol=1e-5)

@@ -110,6 +110,14 @@ def test_slow_chunks_are_shown_evenly_with_at_most_one_chunk_of_lead() -> None:
     assert np.diff(shown) == pytest.approx(2.0 / FRAMES)
 
 
+def test_what_follows_a_chunk_slows_the_show_down_but_does_not_have_the_next_one_begun_earlier() -> None:
+    pace, same = Pace(FPS, FRAMES), Pace(FPS, FRAMES)
+    _, interval = pace.made(0.1, 10.0, after=1.0)
+    same.made(0.1, 10.0)
+    assert interval == pytest.approx(1.1 / FRAMES)
+    assert pace.end - pace.begin == pytest.approx(same.end - same.begin)
+
+
 def test_a_single_chunk_is_shown_at_the_pace_of_the_video() -> None:
     assert Pace(FPS, FRAMES).made(8.0, 10.0, alone=True) == (10.0, 1 / FPS)
 

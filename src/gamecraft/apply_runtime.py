@@ -18,7 +18,7 @@ from gamecraft.models.step_cache import apply_published_step_cache
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import set_vae_tiling
 from gamecraft.pipeline import GameCraftPipeline
-from gamecraft.precision import autocast_dtype, compute_dtype
+from gamecraft.precision import autocast_dtype, compute_dtype, quicken_gelu
 from gamecraft.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def apply_runtime(pipe: GameCraftPipeline, runtime: Runtime) -> None:
     for file in runtime.lora:
         _merge_lora(pipe.transformer, Path(file))
     pipe.autocast_dtype = autocast_dtype(runtime.dtype, device)
+    if device.type == "cpu" and pipe.autocast_dtype is not None:
+        _suit_cpu(pipe, pipe.autocast_dtype)
     _store_weights(pipe.transformer, runtime, compute_dtype(runtime.dtype, device))
     _set_attention(pipe.transformer, runtime.attention)
     _set_vae(pipe, runtime)
@@ -97,6 +99,17 @@ def set_step_cache(transformer: GameCraftTransformer3DModel, runtime: Runtime) -
 
 def _is_modulation(name: str) -> bool:
     return name.endswith(("norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear"))
+
+
+def _suit_cpu(pipe: GameCraftPipeline, dtype: torch.dtype) -> None:
+    """Store as it is used what autocast would round, and convolutions lay out, anew at each use."""
+    for part in (pipe.transformer, pipe.vae.decoder, pipe.depth_estimator, pipe.refiner):
+        for name, module in part.named_modules() if part is not None else ():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and not name.startswith("action_encoder"):
+                module.to(dtype)
+                if isinstance(module, nn.Conv2d):
+                    module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    quicken_gelu(pipe.transformer, dtype)
 
 
 def _merge_lora(transformer: GameCraftTransformer3DModel, file: Path) -> None:

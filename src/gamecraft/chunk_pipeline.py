@@ -1,6 +1,5 @@
 """Everything a pipeline needs for one chunk: its networks, their settings, coding, prompts and denoising."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -24,6 +23,7 @@ from gamecraft.models.text import PromptEmbeds, PromptSettings, encode_prompt
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.models.vae_tiling import keep_clips_whole
 from gamecraft.pictures import to_video
+from gamecraft.precision import autocasting, entering
 from gamecraft.rays import CameraRays, pixel_directions
 from gamecraft.scene import Drawing, View
 from gamecraft.scene_encoder import SceneEncoder
@@ -239,20 +239,17 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         reference = history.last_pose[..., None, :, :]
         directions = pixel_directions(self.intrinsics, rows * ratio, columns * ratio, self._execution_device)
 
-        def cameras(track: NDArray[np.float64]) -> CameraRays:
+        def rays(track: NDArray[np.float64]) -> Tensor | CameraRays:
             relative = torch.from_numpy(relative_to(track, reference))
-            return CameraRays.along(relative.expand(batch, *relative.shape[-3:]), directions)
-
-        def rays(track: NDArray[np.float64]) -> Tensor:
-            found = cameras(track).spelled_out()
-            return found.bfloat16().float() if self.compatibility.bfloat16_rays else found
+            found = CameraRays.along(relative.expand(batch, *relative.shape[-3:]), directions)
+            return found.spelled_out().bfloat16().float() if self.compatibility.bfloat16_rays else found
 
         features: Tensor
+        new = rays(poses)
         if self.transformer.config.history_rays == "zero":
-            seen = rays(poses) if self.compatibility.bfloat16_rays else cameras(poses)
-            features = self.transformer.encode_actions(seen, num_history_latents=history.num_latents)
+            features = self.transformer.encode_actions(new, num_history_latents=history.num_latents)
             return features, None
-        new, past = rays(poses), [rays(track) for track in history.poses]
+        past = [rays(track) for track in history.poses]
         features = self.transformer.encode_actions(new, history_rays=past)
         return features, self.transformer.locate_tokens(new, history_rays=past)
 
@@ -277,7 +274,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         video = to_video(frames).to(self._execution_device)
         if poses is None:
             poses = np.tile(camera.pose(), (len(frames), 1, 1))
-        found = self.vae.encode(video.to(self.vae.dtype)).latent_dist
+        with autocasting(self.autocast_dtype, video.device):
+            found = self.vae.encode(entering(video, self.vae, self.autocast_dtype)).latent_dist
         latents = found.sample() if self.compatibility.sample_start else found.mode()
         scaled = latents.float() * self.vae.config.scaling_factor
         view = self.remember(video, poses)
@@ -294,7 +292,7 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
             self.text_encoder_2,
             self.prompt_settings,
             self._execution_device,
-            self.transformer.dtype,
+            self.transformer.dtype if self.autocast_dtype is None else torch.float32,
         )
 
     @torch.no_grad()
@@ -304,8 +302,8 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         Args:
             drawing: of that chunk, for the refiner; without it frames stay as decoded.
         """
-        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
-        with self._computing(latents.device):
+        scaled = entering(latents / self.vae.config.scaling_factor, self.vae, self.autocast_dtype)
+        with autocasting(self.autocast_dtype, latents.device):
             video: Tensor = self.vae.decode(scaled).sample
         return self.refine(video.float(), drawing)
 
@@ -314,9 +312,6 @@ class ChunkPipeline(DiffusionPipeline):  # type: ignore[misc]
         """A decoded video [B, 3, F, H, W] with what was drawn of it; as it is without a refiner or a drawing."""
         if self.refiner is None or drawing is None:
             return video
-        with self._computing(video.device):
+        with autocasting(self.autocast_dtype, video.device):
             refined: Tensor = self.refiner(video, *drawing)
         return refined
-
-    def _computing(self, device: torch.device) -> AbstractContextManager[Any]:
-        return nullcontext() if self.autocast_dtype is None else torch.autocast(device.type, self.autocast_dtype)

@@ -1,7 +1,6 @@
 """From noise to the clean latents of a chunk: Euler steps of rectified flow with classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from gamecraft.history import History, model_input, show_scene
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel, trim_text
+from gamecraft.precision import autocasting
 from gamecraft.scene import Scene
 
 __all__ = ["Conditioning", "GuidanceRanks", "StepCallback", "denoise"]
@@ -115,7 +115,7 @@ def denoise(
     latents, steps = noise.float(), num_inference_steps
     for step, timestep in enumerate(scheduler.timesteps):
         inputs = model_input(latents if autocast else latents.to(transformer.dtype), history)
-        with nullcontext() if autocast is None else torch.autocast(noise.device.type, autocast):
+        with autocasting(autocast, noise.device):
             velocities = [
                 _velocity(transformer, inputs, timestep, branch, name=name, step_index=step, num_inference_steps=steps)
                 for name, branch in branches

@@ -164,11 +164,13 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderM
         *,
         output_type: OutputType = "np",
         on_step: StepCallback | None = None,
+        on_chunk: Callable[[Chunk], None] | None = None,
     ) -> tuple[Chunk, PlayState]:
         """One chunk from a state on, and the state after it.
 
         Args:
             actions: 1 to ``chunk_frames``; the chunk is filled up with idle frames and shown without them.
+            on_chunk: called with the chunk before the state is worked out, which takes a scene memory a moment.
         """
         started = time.perf_counter()
         shown, whole = len(actions), self.config.chunk_frames
@@ -197,6 +199,8 @@ class GameCraftPipeline(PackagedPipeline, ChunkPipeline, HunyuanVideoLoraLoaderM
             actions=tuple(actions),
             seconds=time.perf_counter() - started,
         )
+        if on_chunk is not None:
+            on_chunk(chunk)
         return chunk, self.next_state(state, padded, latents, settings, decoded)
 
     def next_state(

@@ -1,6 +1,7 @@
 """Pluecker rays: every pixel's line of sight as (moment, direction), the form in which a model gets a camera."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,10 @@ class CameraRays:
     def device(self) -> torch.device:
         """Where both parts are."""
         return self.directions.device
+
+    def at(self, rows: slice, columns: slice) -> "CameraRays":
+        """Those of some pixels."""
+        return CameraRays(matrix=self.matrix, directions=self.directions[..., rows, columns])
 
     def spelled_out(self) -> Tensor:
         """[..., F, 6, H, W].
@@ -97,8 +102,9 @@ def chunk_rays(
     return plucker_rays(relative.to(device), intrinsics, height, width)
 
 
+@lru_cache(maxsize=8)
 def pixel_directions(intrinsics: Intrinsics, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Unit directions [3, H, W] float32 through the pixel centres, in the camera's own axes."""
+    """Unit directions [3, H, W] float32 through the pixel centres, in the camera's own axes; not to be written to."""
     x = (torch.arange(width, device=device) + 0.5) / width
     y = (torch.arange(height, device=device) + 0.5) / height
     x, y = (x - intrinsics.cx) / intrinsics.fx, (y - intrinsics.cy) / intrinsics.fy

@@ -151,7 +151,8 @@ def fill_gaps(pictures: Tensor, covered: Tensor) -> Tensor:
     filled = colours / weights.clamp_min(1e-6)
     while levels:
         colours, weights = levels.pop()
-        coarse = F.interpolate(filled, size=colours.shape[-2:], mode="bilinear", align_corners=False)
+        planes = filled.flatten(0, 1)[None]  # of one picture, whose channels CPUs take together
+        coarse = F.interpolate(planes, size=colours.shape[-2:], mode="bilinear", align_corners=False).view_as(colours)
         filled = torch.where(weights > 0, colours / weights.clamp_min(1e-6), coarse)
     return filled
 

@@ -1,6 +1,5 @@
 """Frames to views, views to drawings of the next chunk and its scene: the networks around `gamecraft.scene`."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from gamecraft.history import History
 from gamecraft.intrinsics import Intrinsics
 from gamecraft.models.depth import DepthEstimator
+from gamecraft.precision import autocasting, entering
 from gamecraft.scene import Drawing, Scene, View, choose_views, draw_views
 
 __all__ = ["SceneEncoder"]
@@ -40,8 +40,8 @@ class SceneEncoder:
     def view(self, picture: Tensor, pose: NDArray[np.float64]) -> View:
         """The view of a picture [B, 3, H, W], about [-1, 1], at a pose [..., 4, 4]."""
         picture = picture.float().clamp(-1, 1)
-        with self._computing(picture.device):
-            inverse = self.depth_estimator(picture.to(self.depth_estimator.dtype))
+        with autocasting(self.autocast, picture.device):
+            inverse = self.depth_estimator(entering(picture, self.depth_estimator, self.autocast))
         return View(picture=picture, inverse_depth=inverse.float(), pose=pose)
 
     @torch.no_grad()
@@ -54,11 +54,9 @@ class SceneEncoder:
     def scene(self, drawing: Drawing) -> Scene:
         """What was drawn of a chunk, encoded."""
         video, covered = drawing
-        with self._computing(video.device):
-            latents = self.vae.encode(video.to(self.vae.dtype)).latent_dist.mode() * self.vae.config.scaling_factor
+        with autocasting(self.autocast, video.device):
+            latents = self.vae.encode(entering(video, self.vae, self.autocast)).latent_dist.mode()
         group, size = self.vae.temporal_compression_ratio, self.vae.spatial_compression_ratio
         whole = torch.cat([covered[:, :, :1].expand(-1, -1, group - 1, -1, -1), covered], dim=2)
-        return Scene(latents=latents.float(), coverage=F.avg_pool3d(whole, (group, size, size)))
-
-    def _computing(self, device: torch.device) -> AbstractContextManager[Any]:
-        return nullcontext() if self.autocast is None else torch.autocast(device.type, self.autocast)
+        scaled = latents.float() * self.vae.config.scaling_factor
+        return Scene(latents=scaled, coverage=F.avg_pool3d(whole, (group, size, size)))

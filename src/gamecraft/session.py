@@ -1,7 +1,7 @@
 """A playthrough: reset, step, go back, branch off, save. The same inputs give the same frames, bit for bit."""
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -86,12 +86,19 @@ class Session:
         picture: NDArray[np.uint8] = start[-1]
         return picture
 
-    def step(self, actions: Sequence[Action], *, on_step: StepCallback | None = None) -> Chunk:
+    def step(
+        self,
+        actions: Sequence[Action],
+        *,
+        on_step: StepCallback | None = None,
+        on_chunk: Callable[[Chunk], None] | None = None,
+    ) -> Chunk:
         """Play one chunk.
 
         Args:
             actions: one for each frame of a chunk.
             on_step: called after each denoising step; an error it raises leaves the session as it was.
+            on_chunk: called with the chunk as soon as it can be shown; what the session does then takes a moment more.
 
         Raises:
             InputError: the session has not been reset, or it is not one chunk of actions.
@@ -100,7 +107,9 @@ class Session:
         if len(actions) != (frames := self.pipe.config.chunk_frames):
             raise ActionError(f"received {len(actions)} actions; expected {frames}, one for each frame of a chunk")
         scene = self._scenes[-1]
-        chunk, state = self.pipe.play_chunk(self._states[-1], actions, scene.prompts, scene.settings, on_step=on_step)
+        chunk, state = self.pipe.play_chunk(
+            self._states[-1], actions, scene.prompts, scene.settings, on_step=on_step, on_chunk=on_chunk
+        )
         self._add(chunk.actions, state)
         return chunk
 

@@ -39,6 +39,7 @@ class DepthEstimator(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
         rows = torch.linspace(-1, 1, picture.shape[-2] // self.patch, device=picture.device, dtype=picture.dtype)
         columns = torch.linspace(-1, 1, picture.shape[-1] // self.patch, device=picture.device, dtype=picture.dtype)
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(picture), -1, -1, -1)
-        raw = self.through(torch.cat([F.pixel_unshuffle(picture, self.patch), place], dim=1))
+        squares = torch.cat([F.pixel_unshuffle(picture, self.patch), place], dim=1)
+        raw = self.through(self.conv_in(squares.contiguous(memory_format=torch.channels_last)))
         inverse: Tensor = self.largest * raw.float().sigmoid()
         return inverse

@@ -10,9 +10,8 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
-from torch.nn import functional as F
 
-from gamecraft.models.unet import PatchUNet
+from gamecraft.models.unet import PatchUNet, convolve_squares
 
 __all__ = ["FrameRefiner"]
 
@@ -33,8 +32,9 @@ class FrameRefiner(PatchUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(self, decoded: Tensor, drawn: Tensor, covered: Tensor) -> Tensor:
         """Videos [B, 3, F, H, W] in about [-1, 1] to one more; `covered` [B, 1, F, H, W] is 1 where it is drawn."""
-        frames = torch.cat([decoded, drawn, covered], dim=1).transpose(1, 2)
-        squares = F.pixel_unshuffle(frames.flatten(0, 1), self.patch).to(self.dtype)
-        share = self.through(squares).reshape(*frames.shape[:2], 1, *frames.shape[3:]).transpose(1, 2)
+        frames = torch.cat([part.transpose(1, 2) for part in (decoded, drawn, covered)], dim=2)
+        laid_out = frames.flatten(0, 1).to(self.dtype, memory_format=torch.channels_last)
+        hidden = convolve_squares(laid_out, self.conv_in, self.patch)
+        share = self.through(hidden).reshape(*frames.shape[:2], 1, *frames.shape[3:]).transpose(1, 2)
         refined: Tensor = decoded + share.float().clamp(0, 1) * covered * (drawn - decoded)
         return refined

@@ -78,7 +78,7 @@ class ResidualBlock(nn.Module):
     def forward(self, hidden: Tensor, groups: int) -> Tensor:
         """Positions [B x groups, C, h, w] to the same shape."""
         size = hidden.square().mean(dim=1, keepdim=True)
-        normal = hidden * torch.rsqrt(size + 1e-6) * self.gain
+        normal = (hidden * torch.rsqrt(size + 1e-6) * self.gain).to(hidden.dtype)
         update = F.silu(self.conv1(shift_in_time(normal, groups)))
         correction: Tensor = self.conv2(update)
         return hidden + correction
@@ -92,13 +92,14 @@ def shift_in_time(hidden: Tensor, groups: int) -> Tensor:
     """
     if groups == 1:
         return hidden
-    positions, channels, height, width = hidden.shape
+    channels = hidden.shape[1]
     quarter = channels // 4
-    split = hidden.reshape(positions // groups, groups, channels, height, width)
-    past, future, present = torch.split(split, [quarter, quarter, channels - 2 * quarter], dim=2)
+    # channels last, as convolutions like it on CPUs
+    split = hidden.reshape(-1, groups, *hidden.shape[1:]).permute(0, 1, 3, 4, 2)
+    past, future, present = torch.split(split, [quarter, quarter, channels - 2 * quarter], dim=-1)
     past = torch.cat([past[:, :1], past[:, :-1]], dim=1)
     future = torch.cat([future[:, 1:], future[:, -1:]], dim=1)
-    return torch.cat([past, future, present], dim=2).flatten(0, 1)
+    return torch.cat([past, future, present], dim=-1).permute(0, 1, 4, 2, 3).flatten(0, 1)
 
 
 def _zero(layer: nn.Conv2d) -> None:

@@ -198,7 +198,11 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
     def encode_actions(
-        self, rays: Tensor | CameraRays, *, num_history_latents: int = 0, history_rays: Sequence[Tensor] = ()
+        self,
+        rays: Tensor | CameraRays,
+        *,
+        num_history_latents: int = 0,
+        history_rays: Sequence[Tensor | CameraRays] = (),
     ) -> Tensor:
         """Action features of history and chunk, constant over the denoising steps: compute them once per chunk.
 
@@ -226,7 +230,9 @@ class GameCraftTransformer3DModel(OfficialSingleFile, HunyuanVideoTransformer3DM
             parts.append(zero.expand(rays.shape[0], tokens, -1))
         return torch.cat([*parts, self.action_encoder(rays)], dim=1)
 
-    def locate_tokens(self, rays: Tensor, *, history_rays: Sequence[Tensor] = ()) -> Tensor | None:
+    def locate_tokens(
+        self, rays: Tensor | CameraRays, *, history_rays: Sequence[Tensor | CameraRays] = ()
+    ) -> Tensor | None:
         """Rotary positions of the tokens of history and chunk, constant over the denoising steps too.
 
         Args:

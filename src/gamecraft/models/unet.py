@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gamecraft.models.residual_decoder import ResidualBlock
 
-__all__ = ["PatchUNet"]
+__all__ = ["PatchUNet", "convolve_squares"]
 
 
 class PatchUNet(nn.Module):
@@ -37,13 +37,12 @@ class PatchUNet(nn.Module):
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
 
-    def through(self, squares: Tensor) -> Tensor:
-        """Squares of pixels [B, entering, H/patch, W/patch] to pictures [B, leaving, H, W]."""
-        hidden = self.conv_in(squares.contiguous(memory_format=torch.channels_last))
+    def through(self, hidden: Tensor) -> Tensor:
+        """What `conv_in` gives, [B, channels[0], H/patch, W/patch], to pictures [B, leaving, H, W]."""
         skips: list[Tensor] = []
         for level, encoder in enumerate(self.encoders):
             if level:
-                hidden = self.downs[level - 1](F.pixel_unshuffle(hidden, 2))
+                hidden = convolve_squares(hidden, self.downs[level - 1], 2)
             hidden = encoder(hidden)
             skips.append(hidden)
         for level in reversed(range(len(self.decoders))):
@@ -51,6 +50,20 @@ class PatchUNet(nn.Module):
                 hidden = skips[level] + F.pixel_shuffle(self.ups[level](hidden), 2)
             hidden = self.decoders[level](hidden)
         return F.pixel_shuffle(self.conv_out(hidden), self.patch)
+
+
+def convolve_squares(pictures: Tensor, layer: nn.Module, side: int) -> Tensor:
+    """What a convolution gives for `pixel_unshuffle(pictures, side)`, without making that, which takes longer on CPUs.
+
+    pictures: [B, C, H, W]. layer: an `nn.Conv2d` with an odd kernel, padded to keep the size, for C x side^2 channels.
+    """
+    assert isinstance(layer, nn.Conv2d)
+    kernels = layer.weight.shape
+    weight = layer.weight.reshape(kernels[0], pictures.shape[1], side, side, *kernels[2:])
+    kernel = weight.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
+    padding = side * (layer.kernel_size[0] // 2)
+    pictures, kernel = (x.contiguous(memory_format=torch.channels_last) for x in (pictures, kernel))
+    return F.conv2d(pictures, kernel, layer.bias, stride=side, padding=padding)
 
 
 class _Blocks(nn.Module):

@@ -40,15 +40,16 @@ def lead(pipe: GameCraftPipeline) -> Iterator[Callable[[], None]]:
     plain = {name: getattr(pipe, name) for name in _CALLS}
 
     def together(name: str) -> Callable[..., Any]:
-        def call(*arguments: Any, on_step: Any = None, **named: Any) -> Any:
-            extra = {} if on_step is None else {"on_step": on_step}
+        def call(*arguments: Any, on_step: Any = None, on_chunk: Any = None, **named: Any) -> Any:
+            own = {"on_step": on_step, "on_chunk": on_chunk}  # what the others are not told
+            extra = {key: value for key, value in own.items() if value is not None}
             if getattr(busy, "now", False):  # a call within a call, which the others make by themselves
                 return plain[name](*arguments, **named, **extra)
             _tell((name, arguments, named), pipe)
             busy.now = True
             try:
                 if name == "play_chunk":
-                    extra = {"on_step": _stoppable(on_step)}
+                    extra["on_step"] = _stoppable(on_step)
                 return plain[name](*arguments, **named, **extra)
             finally:
                 busy.now = False

@@ -3,8 +3,8 @@
 __all__ = ["Pace"]
 
 _SHARE = 0.3  # of a new measurement in the estimate
-_CAUTION = 1.15  # a chunk begun just in time must not come late because it takes a little longer
-_SLACK = 0.03  # seconds, for encoding and sending
+_CAUTION = 1.05  # a chunk begun just in time should seldom come late because it takes a little longer
+_SLACK = 0.015  # seconds, for encoding and sending
 
 
 class Pace:
@@ -20,10 +20,11 @@ class Pace:
         self._start = self._end = 0.0
         self._making: float | None = None
 
-    def made(self, seconds: float, now: float, *, alone: bool = False) -> tuple[float, float]:
+    def made(self, seconds: float, now: float, *, after: float = 0.0, alone: bool = False) -> tuple[float, float]:
         """A chunk that took ``seconds`` from its turn being asked for is there.
 
         Args:
+            after: seconds that pass from then until another one can be begun.
             alone: no other follows, whose making would have to be bridged.
 
         Returns:
@@ -32,7 +33,7 @@ class Pace:
         """
         before = self._making
         self._making = seconds if before is None else before + _SHARE * (seconds - before)
-        interval = self._shortest if alone else max(self._shortest, self._making / self._frames)
+        interval = self._shortest if alone else max(self._shortest, (self._making + after) / self._frames)
         self._start = max(now, self._end)
         self._end = self._start + self._frames * interval
         return self._start, interval

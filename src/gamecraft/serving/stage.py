@@ -69,6 +69,7 @@ class Stage:
         self._saved, self._save_cost = time.monotonic(), 0.0
         self._stalled: float | None = None
         self._progressed = 0.0
+        self._made = self._remembering = 0.0  # when the last chunk was there; what the session took after that
 
     # --- what is shown -----------------------------------------------------------------------------------------------
 
@@ -174,24 +175,32 @@ class Stage:
 
     async def _make(self, game: Game, *, single: bool) -> None:
         asked = time.monotonic()
-        sample, chunk = await self._server.worker.run(game.id, partial(self._step, game))
-        made = time.monotonic() - asked
-        self._server.metrics.chunk_seconds.observe(chunk.seconds)
+        chunk = await self._server.worker.run(game.id, partial(self._step, game, asked, single))
+        self._remembering = time.monotonic() - self._made
         game.picture = chunk.frames[-1]
         game.touch()
-        seen = [FrameAction(input=sample.seq, keys=sorted(a.keys), look=a.look) for a in chunk.actions]
-        self._present(chunk.index, seen, chunk.frames, made, chunk.seconds, alone=single)
-        if sample.arrived is not None:
-            self.latency.expect(self.generation, chunk.index * self._frames, sample.arrived)
         self._autosave(game)
 
-    def _step(self, game: Game) -> tuple[Sample, PlayedChunk]:
+    def _step(self, game: Game, asked: float, single: bool) -> PlayedChunk:
         """In the model's thread, so that input that comes while others use the model still counts."""
         if self._halted.is_set():
             raise _HaltError
         sample = self.track.take(self._frames, time.monotonic())
+
+        def on_chunk(chunk: PlayedChunk) -> None:
+            self._server.call_soon(partial(self._show, sample, chunk, asked, single))
+
         steps = game.session.settings.num_inference_steps
-        return sample, game.session.step(sample.actions, on_step=partial(self._on_step, steps))
+        return game.session.step(sample.actions, on_step=partial(self._on_step, steps), on_chunk=on_chunk)
+
+    def _show(self, sample: Sample, chunk: PlayedChunk, asked: float, single: bool) -> None:
+        """In the server's thread, while the session still remembers what it will need of the chunk."""
+        self._made = time.monotonic()
+        self._server.metrics.chunk_seconds.observe(chunk.seconds)
+        seen = [FrameAction(input=sample.seq, keys=sorted(a.keys), look=a.look) for a in chunk.actions]
+        self._present(chunk.index, seen, chunk.frames, self._made - asked, chunk.seconds, alone=single)
+        if sample.arrived is not None:
+            self.latency.expect(self.generation, chunk.index * self._frames, sample.arrived)
 
     def _on_step(self, steps: int, step: int, timestep: Tensor, latents: Tensor) -> Tensor:
         if self._halted.is_set():
@@ -254,7 +263,7 @@ class Stage:
             generation=self.generation, chunk=index, first_frame=first, frames=seen, seconds=seconds, replay=replay
         )
         self._outbox.put(message)
-        start, interval = self._pace.made(made, time.monotonic(), alone=alone)
+        start, interval = self._pace.made(made, time.monotonic(), after=self._remembering, alone=alone)
         for i, picture in enumerate(self._encode(frames)):
             flags = FrameFlag.REPLAY if replay else FrameFlag(0)
             if i == 0 and self._form is PictureFormat.H264:

@@ -13,7 +13,7 @@ from gamecraft.denoising import Conditioning, denoise
 from gamecraft.history import History, model_input, show_scene
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
-from gamecraft.rays import rays_along
+from gamecraft.rays import CameraRays
 from gamecraft.scene import Scene
 from gamecraft.training.chunk_batches import ChunkBatch
 from gamecraft.training.objectives import TIMESTEPS
@@ -150,10 +150,10 @@ class BatchTransformer(nn.Module):
         The history's clips have `frames` frames and together `history_latents` latents.
         """
         if self.transformer.config.history_rays == "zero":
-            rays = rays_along(poses[:, sum(frames) :], self.directions)
+            rays = CameraRays.along(poses[:, sum(frames) :], self.directions)
             return self.transformer.encode_actions(rays, num_history_latents=history_latents), None
         lengths = [*frames, poses.shape[1] - sum(frames)]
-        *history, rays = torch.split(rays_along(poses, self.directions), lengths, dim=1)
+        *history, rays = (CameraRays.along(part, self.directions) for part in torch.split(poses, lengths, dim=1))
         features: Tensor = self.transformer.encode_actions(rays, history_rays=history)
         return features, self.transformer.locate_tokens(rays, history_rays=history)
 

@@ -22,7 +22,7 @@ from gamecraft.history import History
 from gamecraft.models.text import PromptEmbeds
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.parallel import lost_ranks_told
-from gamecraft.precision import autocast_dtype
+from gamecraft.precision import autocast_dtype, quicken_gelu
 from gamecraft.rays import pixel_directions
 from gamecraft.training.batch_scenes import BatchScenes
 from gamecraft.training.batch_transformer import BatchTransformer, Conditions, initialize
@@ -148,6 +148,7 @@ class Trainer:
     def on_batches(self, transformer: GameCraftTransformer3DModel) -> BatchTransformer:
         """A model on this process's device, or this process's part of it, as batches are given to it."""
         config, device = self.config, self.accelerator.device
+        quicken_gelu(transformer, self.autocast, device)
         if config.context_parallel > 1:
             share_sequence(transformer, config.context_parallel, device)
         if not config.shard:
