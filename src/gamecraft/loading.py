@@ -28,8 +28,8 @@ def load_pipeline(
         path: folder as written by ``save_pretrained``; the embedded model if None.
         device: where it computes.
         dtype: what transformer and VAE compute in, by autocast, so that sums and normalisations stay in float32; by
-            default bfloat16, or float32 on a CPU that has no instructions for it. On the CPU the weights are kept in
-            float32; elsewhere they are loaded in this type.
+            default bfloat16, or float32 on a CPU that has no instructions for it. On the CPU only matrices and
+            convolutions are kept in it; elsewhere all weights are loaded in this type.
         runtime: all options for running, in place of ``device`` and ``dtype``.
 
     Raises:
