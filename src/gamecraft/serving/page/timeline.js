@@ -13,6 +13,7 @@ export class Timeline extends EventTarget {
   #list = byId("chunks");
   #menu = null;
   #session = null;
+  #current; // the item of the place where the play stands; a long play has thousands that stay as they are
 
   constructor() {
     super();
@@ -75,16 +76,19 @@ export class Timeline extends EventTarget {
       picture,
       element("span", { textContent: label }),
     );
-    this.#list.append(element("li", {}, button));
+    this.#list.append(element("li", { attributes: { "aria-current": false } }, button));
   }
 
   #mark(place) {
-    for (const [index, item] of [...this.#list.children].entries()) {
-      item.setAttribute("aria-current", index === place);
-      item.firstElementChild.tabIndex = index === place ? 0 : -1;
+    const item = this.#list.children[place];
+    if (item !== this.#current) {
+      for (const [each, current] of [[this.#current, false], [item, true]]) {
+        each?.setAttribute("aria-current", current);
+        if (each) each.firstElementChild.tabIndex = current ? 0 : -1;
+      }
+      this.#current = item;
     }
     const strip = byId("timeline");
-    const item = this.#list.children[place];
     if (item && !this.#menu) strip.scrollLeft = item.offsetLeft + item.offsetWidth - strip.clientWidth + 8;
   }
 
