@@ -34,6 +34,8 @@ from gamecraft.training.objectives import flow_loss, interpolate, sample_sigmas
 from gamecraft.training.optimizers import split_parameters
 
 HEIGHT, WIDTH, FRAMES, LATENTS, TEXT = 96, 160, 9, 3, 48
+WIDTH_OF_MINI = 256
+"""Of the embedded model, whose heads have 64 channels; those of wider ones have 128, as in the published model."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +60,9 @@ def measure(width: int, args: argparse.Namespace) -> dict[str, Any]:
     """Figures of one width."""
     torch.manual_seed(0)
     config = dict(GameCraftTransformer3DModel.load_config(str(files("gamecraft") / "assets/mini/transformer")))
-    config["num_attention_heads"] = width // 64
+    if width > WIDTH_OF_MINI:
+        config |= {"attention_head_dim": 128, "rope_axes_dim": [2 * axis for axis in config["rope_axes_dim"]]}
+    config["num_attention_heads"] = width // config["attention_head_dim"]
     if args.single_layers is not None:
         config["num_single_layers"] = args.single_layers
     model = GameCraftTransformer3DModel.from_config(config)

@@ -88,3 +88,10 @@ def test_a_chunk_is_seen_from_its_reference_however_far_away() -> None:
 def test_lenses_that_are_none_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(InputError, match="intrinsics need finite numbers and focal lengths above 0"):
         Intrinsics(**fields)
+
+
+def test_directions_that_are_kept_can_be_trained_with_wherever_they_were_first_asked_for() -> None:
+    with torch.inference_mode():
+        directions = pixel_directions(Intrinsics(fx=0.77), 3, 5)
+    assert not directions.is_inference()
+    assert pixel_directions(Intrinsics(fx=0.77), 3, 5) is directions

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gamecraft.errors import InputError
 from gamecraft.intrinsics import Intrinsics
-from gamecraft.models.rotary import camera_centres, sight_positions
+from gamecraft.models.rotary import camera_centres, rotate_pairs, sight_positions
 from gamecraft.models.transformer import GameCraftTransformer3DModel
 from gamecraft.rays import plucker_rays
 from gamecraft.trajectory import CameraState
@@ -120,3 +120,13 @@ def test_settings_that_do_not_fit_are_refused() -> None:
             torch.zeros(1, sighted_model().config.in_channels, 1, 4, 4), torch.ones(1), torch.zeros(1, 1, 8), None,
             torch.zeros(1, 8), action_embeds=torch.zeros(1, 4, 16),
         )  # fmt: skip
+
+
+def test_pairs_are_rotated_alike_whether_compiled_or_not() -> None:
+    torch.manual_seed(0)
+    features, angles = torch.randn(2, 5, 3, 8), torch.randn(1, 6, 1, 4)
+    turns = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    turned = rotate_pairs(features, turns)
+    torch.testing.assert_close(torch.compile(rotate_pairs, backend="eager")(features, turns), turned)
+    torch.testing.assert_close(rotate_pairs(turned, turns * torch.tensor([1.0, -1.0])), features)
+    assert not torch.allclose(turned, features, atol=0.1)

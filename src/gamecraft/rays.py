@@ -103,6 +103,7 @@ def chunk_rays(
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # what is kept from there could not be trained with
 def pixel_directions(intrinsics: Intrinsics, height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Unit directions [3, H, W] float32 through the pixel centres, in the camera's own axes; not to be written to."""
     x = (torch.arange(width, device=device) + 0.5) / width

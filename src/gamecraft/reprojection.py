@@ -127,9 +127,8 @@ def _splat(places: Tensor, depths: Tensor) -> Tensor:
     corners = depths.new_full((batch, frames, (height + 2 * _MARGIN) * columns), -1.0)
     corners.scatter_reduce_(2, index, depths.flatten(2), "amax")
     upper_left = corners.reshape(batch, frames, -1, columns)
-    spread = combine_squares(
-        upper_left, 2, torch.maximum
-    )  # a point's four pixels are those at and after its upper left one
+    # a point's four pixels are those at and after its upper left one
+    spread = combine_squares(upper_left, 2, torch.maximum)
     first = _MARGIN - 1
     seen = spread[..., first : first + height, first : first + width]
     around = combine_squares(F.pad(seen, (1, 1, 1, 1), value=-1.0), 3, torch.maximum)

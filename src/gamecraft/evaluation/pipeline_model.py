@@ -14,6 +14,7 @@ from gamecraft.actions import Action
 from gamecraft.errors import InputError
 from gamecraft.evaluation.models import Freeze, GroundTruth, Start, Warp, WorldModel
 from gamecraft.evaluation.video_folder import VideoFolder
+from gamecraft.trajectory import CameraState
 
 if TYPE_CHECKING:
     from gamecraft.pipeline import GameCraftPipeline
@@ -66,14 +67,9 @@ class PipelineModel:
 
     def reconstruct(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A chunk of frames through the autoencoder."""
-        import torch
-
-        from gamecraft.pictures import to_frames, to_video
-
-        vae = self.pipe.vae
-        with torch.inference_mode():
-            latents = vae.encode(to_video(frames).to(vae.device, vae.dtype)).latent_dist.mode()
-            return to_frames(self.pipe.decode_latents(latents.float() * vae.config.scaling_factor))
+        history = self.pipe.start_history(frames, CameraState())
+        found: npt.NDArray[np.uint8] = self.pipe.to_frames(self.pipe.decode_latents(history.clips[0]))
+        return found
 
 
 def open_model(name: str | None, *, steps: int | None = None, guidance: float | None = None) -> WorldModel:

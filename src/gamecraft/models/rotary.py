@@ -18,7 +18,14 @@ from torch.nn import functional as F
 from gamecraft.models.action_encoder import TEMPORAL_RATIO
 from gamecraft.rays import CameraRays
 
-__all__ = ["RotaryAttnProcessor", "RotaryEmbedding", "camera_centres", "grid_positions", "sight_positions"]
+__all__ = [
+    "RotaryAttnProcessor",
+    "RotaryEmbedding",
+    "camera_centres",
+    "grid_positions",
+    "rotate_pairs",
+    "sight_positions",
+]
 
 
 def grid_positions(frames: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -130,11 +137,11 @@ class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
         )
         query, key = attn.norm_q(query), attn.norm_k(key)
         tokens = image_tokens + encoder_hidden_states.shape[1]
-        turns = None if image_rotary_emb is None else _turns(*image_rotary_emb, tokens)
-        if turns is not None:
-            query, key = (_rotate(x, turns).to(value.dtype) for x in (query, key))
+        if image_rotary_emb is not None:
+            turns = _turns(*image_rotary_emb, tokens)
+            query, key = (rotate_pairs(x, turns).to(value.dtype) for x in (query, key))
             if self.values:
-                value = _rotate(value, turns)
+                value = rotate_pairs(value, turns)
         if dual:
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
             text = [layer(encoder_hidden_states).unflatten(2, (attn.heads, -1)) for layer in layers]
@@ -149,26 +156,35 @@ class RotaryAttnProcessor(HunyuanVideoAttnProcessor2_0):  # type: ignore[misc]
             backend=self._attention_backend,
             parallel_config=self._parallel_config,
         )
-        if self.values and turns is not None:
-            attended = _rotate(attended, turns.conj())
+        if self.values and image_rotary_emb is not None:
+            cosines, sines = image_rotary_emb
+            attended = rotate_pairs(attended, _turns(cosines, -sines, tokens))
         attended = attended.flatten(2, 3).to(value.dtype)
         image, words = torch.split(attended, [image_tokens, tokens - image_tokens], dim=1)
         return (attn.to_out[0](image), attn.to_add_out(words)) if dual else (image, words)
 
 
 def _turns(cosines: Tensor, sines: Tensor, tokens: int) -> Tensor:
-    """Tables [S, B or 1, D] with a pair of equal entries for each rotation -> complex [B or 1, tokens, 1, D/2].
+    """Tables [S, B or 1, D] with a pair of equal entries for each rotation -> [B or 1, tokens, 1, D/2, 2].
 
     What follows the first S tokens is turned by nothing, which takes less time than to cut it off and put it back.
     """
-    turns = torch.complex(cosines[..., ::2], sines[..., ::2]).transpose(0, 1)
-    return F.pad(turns, (0, 0, 0, tokens - turns.shape[1]), value=1)[:, :, None]
+    rest = (0, 0, 0, 0, 0, tokens - len(cosines))
+    parts = (F.pad(cosines[..., ::2], rest, value=1), F.pad(sines[..., ::2], rest))
+    return torch.stack(parts, dim=-1).transpose(0, 1)[:, :, None]
 
 
-def _rotate(features: Tensor, turns: Tensor) -> Tensor:
-    """Rotate neighbouring pairs of features [B, S, heads, D]; turns are those of S tokens or more.
+def rotate_pairs(features: Tensor, turns: Tensor) -> Tensor:
+    """Rotate neighbouring pairs of features [B, S, heads, D] by (cosine, sine) [B or 1, S or more, 1, D/2, 2].
 
-    Pairs are complex numbers: on a CPU one product takes a fifth of the time of its parts.
+    As a product of complex numbers, which on a CPU takes a fifth of the time of its parts; compiled, parts are fused,
+    and complex numbers are not known.
     """
-    pairs = torch.view_as_complex(features.float().reshape(*features.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * turns[:, : features.shape[1]]).flatten(-2).to(features.dtype)
+    pairs = features.float().reshape(*features.shape[:-1], -1, 2)
+    turns = turns[:, : features.shape[1]]
+    if torch.compiler.is_compiling():
+        (even, odd), (cosines, sines) = pairs.unbind(-1), turns.unbind(-1)
+        turned = torch.stack([even * cosines - odd * sines, odd * cosines + even * sines], dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
+    return turned.flatten(-2).to(features.dtype)
